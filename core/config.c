@@ -1,0 +1,232 @@
+/* Configurations: JSON text <-> trm_config. Plain values; nothing is kept. */
+#include <jansson.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trm/config.h"
+
+static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units"};
+
+const char *trm_pos_name(trm_pos p) {
+    return pos_names[p];
+}
+
+void trm_config_defaults(trm_config *c) {
+    memset(c, 0, sizeof *c);
+    c->expansion = 4;
+    c->num_heads = 8;
+    c->H_cycles = 3;
+    c->L_cycles = 6;
+    c->L_layers = 2;
+    c->pos_encodings = TRM_POS_ROPE;
+    c->rope_theta = 10000;
+    c->rms_norm_eps = 1e-5;
+    c->puzzle_emb_len = 16;
+    c->halt_max_steps = 16;
+    c->halt_exploration_prob = 0.1;
+}
+
+enum kind { K_INT, K_REAL, K_BOOL };
+
+static const struct field {
+    const char *key;
+    enum kind kind;
+    size_t offset;
+    double min, max;
+    bool required;
+} fields[] = {
+#define F(k, kind, lo, hi, req)                                                                    \
+    { #k, kind, offsetof(trm_config, k), lo, hi, req }
+    F(seq_len, K_INT, 1, 4096, true),
+    F(vocab_size, K_INT, 2, 4096, true),
+    F(hidden_size, K_INT, 2, 8192, true),
+    F(num_heads, K_INT, 1, 256, false),
+    F(expansion, K_REAL, 0.01, 64, false),
+    F(H_cycles, K_INT, 1, 1000, false),
+    F(L_cycles, K_INT, 1, 1000, false),
+    F(L_layers, K_INT, 1, 64, false),
+    F(mlp_t, K_BOOL, 0, 1, false),
+    F(rope_theta, K_REAL, 1, 1e9, false),
+    F(rms_norm_eps, K_REAL, 0, 1, false),
+    F(puzzle_emb_ndim, K_INT, 0, 1 << 20, false),
+    F(puzzle_emb_len, K_INT, 0, 1024, false),
+    F(num_puzzle_identifiers, K_INT, 0, 1 << 24, false),
+    F(halt_max_steps, K_INT, 1, 1 << 20, false),
+    F(halt_exploration_prob, K_REAL, 0, 1, false),
+    F(inner_size, K_INT, 0, 1 << 16, false),
+    F(q_mean, K_BOOL, 0, 1, false),
+    F(packed, K_BOOL, 0, 1, false),
+    F(halt_logit, K_REAL, -1e6, 1e6, false),
+#undef F
+};
+enum { N_FIELDS = sizeof fields / sizeof *fields };
+
+static int read_field(trm_config *c, const struct field *f, const json_t *v, trm_error *err) {
+    char *at = (char *)c + f->offset;
+    if (f->kind == K_BOOL) {
+        if (!json_is_boolean(v))
+            return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" must be true or false", f->key);
+        *(bool *)at = json_is_true(v);
+        return TRM_OK;
+    }
+    bool ok = f->kind == K_INT ? json_is_integer(v) : json_is_number(v);
+    double x = json_number_value(v);
+    if (!ok || x < f->min || x > f->max)
+        return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" must be %s from %g to %g", f->key,
+            f->kind == K_INT ? "an integer" : "a number", f->min, f->max);
+    if (f->kind == K_INT)
+        *(int *)at = (int)x;
+    else
+        *(double *)at = x;
+    return TRM_OK;
+}
+
+static int read_names(trm_config *c, const json_t *o, trm_error *err) {
+    const json_t *v = json_object_get(o, "pos_encodings");
+    if (v) {
+        const char *s = json_string_value(v);
+        int i = 0;
+        while (s && i < 5 && strcmp(s, pos_names[i]) != 0)
+            i++;
+        if (!s || i == 5)
+            return trm_fail(err, TRM_E_FORMAT,
+                "config: \"pos_encodings\" must be none, learned, rope, rope2d or units");
+        c->pos_encodings = (trm_pos)i;
+    }
+    v = json_object_get(o, "task");
+    if (v) {
+        const char *s = json_string_value(v);
+        if (!s || strlen(s) >= sizeof c->task)
+            return trm_fail(err, TRM_E_FORMAT, "config: \"task\" must be a short string");
+        strcpy(c->task, s);
+    }
+    v = json_object_get(o, "H_layers");
+    if (v && !json_is_integer(v))
+        return trm_fail(err, TRM_E_FORMAT, "config: \"H_layers\" must be an integer");
+    return TRM_OK;
+}
+
+/* What no single key shows. */
+static int check(const trm_config *c, trm_error *err) {
+    bool rope = c->pos_encodings == TRM_POS_ROPE || c->pos_encodings == TRM_POS_ROPE2D;
+    if (!c->mlp_t && c->hidden_size % c->num_heads != 0)
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: hidden_size %d is not a multiple of num_heads %d", c->hidden_size,
+            c->num_heads);
+    int head = c->hidden_size / c->num_heads;
+    if (!c->mlp_t && rope && head % (c->pos_encodings == TRM_POS_ROPE ? 2 : 4) != 0)
+        return trm_fail(
+            err, TRM_E_FORMAT, "config: heads of %d channels cannot hold rotary positions", head);
+    if (c->puzzle_emb_ndim == 0 && c->puzzle_emb_len != 0)
+        return trm_fail(err, TRM_E_FORMAT, "config: puzzle_emb_len is %d but puzzle_emb_ndim is 0",
+            c->puzzle_emb_len);
+    if (c->puzzle_emb_ndim > c->puzzle_emb_len * c->hidden_size)
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: puzzle_emb_ndim %d does not fit puzzle_emb_len %d", c->puzzle_emb_ndim,
+            c->puzzle_emb_len);
+    if (c->puzzle_emb_ndim > 0 && c->num_puzzle_identifiers < 1)
+        return trm_fail(err, TRM_E_FORMAT, "config: \"num_puzzle_identifiers\" must be at least 1");
+    if (c->pos_encodings == TRM_POS_UNITS && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: pos_encodings \"units\" needs attention over the 81 cells of a Sudoku alone");
+    if (c->packed &&
+        (c->mlp_t || c->pos_encodings == TRM_POS_LEARNED || c->pos_encodings == TRM_POS_ROPE))
+        return trm_fail(
+            err, TRM_E_FORMAT, "config: packed cells need attention without 1-D positions");
+    return TRM_OK;
+}
+
+static int from_json(trm_config *c, const json_t *o, trm_error *err) {
+    if (!json_is_object(o))
+        return trm_fail(err, TRM_E_FORMAT, "config: not a JSON object");
+    for (int i = 0; i < N_FIELDS; i++) {
+        const json_t *v = json_object_get(o, fields[i].key);
+        if (!v && fields[i].required)
+            return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" is missing", fields[i].key);
+        int r = v ? read_field(c, &fields[i], v, err) : TRM_OK;
+        if (r)
+            return r;
+    }
+    int r = read_names(c, o, err);
+    if (r)
+        return r;
+    /* The official code takes length 0 to mean "as many positions as the embedding needs". */
+    if (c->puzzle_emb_ndim == 0 && !json_object_get(o, "puzzle_emb_len"))
+        c->puzzle_emb_len = 0;
+    if (c->puzzle_emb_len == 0 && c->puzzle_emb_ndim > 0)
+        c->puzzle_emb_len = (c->puzzle_emb_ndim + c->hidden_size - 1) / c->hidden_size;
+    return check(c, err);
+}
+
+int trm_config_parse(trm_config *c, const char *json, trm_error *err) {
+    json_error_t je;
+    trm_config_defaults(c);
+    json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &je);
+    if (!o)
+        return trm_fail(
+            err, TRM_E_FORMAT, "config: line %d column %d: %s", je.line, je.column, je.text);
+    int r = from_json(c, o, err);
+    json_decref(o);
+    return r;
+}
+
+int trm_config_read(trm_config *c, const char *path, trm_error *err) {
+    json_error_t je;
+    trm_config_defaults(c);
+    json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &je);
+    if (!o && je.line < 0)
+        return trm_fail(err, TRM_E_IO, "%s: %s", path, je.text);
+    if (!o)
+        return trm_fail(
+            err, TRM_E_FORMAT, "%s: line %d column %d: %s", path, je.line, je.column, je.text);
+    trm_error inner;
+    int r = from_json(c, o, &inner);
+    if (r)
+        (void)trm_fail(err, r, "%s: %s", path, inner.text);
+    json_decref(o);
+    return r;
+}
+
+char *trm_config_dump(const trm_config *c) {
+    json_t *o = json_object();
+    for (int i = 0; o && i < N_FIELDS; i++) {
+        const char *at = (const char *)c + fields[i].offset;
+        json_t *v = fields[i].kind == K_BOOL  ? json_boolean(*(const bool *)at)
+                    : fields[i].kind == K_INT ? json_integer(*(const int *)at)
+                                              : json_real(*(const double *)at);
+        if (json_object_set_new(o, fields[i].key, v)) {
+            json_decref(o);
+            return NULL;
+        }
+    }
+    if (!o ||
+        json_object_set_new(o, "pos_encodings", json_string(trm_pos_name(c->pos_encodings))) ||
+        (c->task[0] && json_object_set_new(o, "task", json_string(c->task)))) {
+        json_decref(o);
+        return NULL;
+    }
+    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(o);
+    return text;
+}
+
+int trm_config_positions(const trm_config *c) {
+    return c->puzzle_emb_len + c->seq_len;
+}
+
+/* layers.py of the official code: _find_multiple(round(expansion * D * 2 / 3), 256). */
+static int official_inner(double expansion, int d) {
+    int n = (int)nearbyint(expansion * d * 2 / 3);
+    return (n + 255) / 256 * 256;
+}
+
+int trm_config_inner(const trm_config *c) {
+    return c->inner_size ? c->inner_size : official_inner(c->expansion, c->hidden_size);
+}
+
+int trm_config_inner_t(const trm_config *c) {
+    return official_inner(c->expansion, trm_config_positions(c));
+}

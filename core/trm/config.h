@@ -1,0 +1,63 @@
+/* A model's configuration: the official key names, plus this project's own.
+ *
+ * Plain values, no ownership. Unknown keys are ignored (the official files hold many), keys
+ * with a wrong type or a value out of range are refused by name.
+ */
+#ifndef TRM_CONFIG_H
+#define TRM_CONFIG_H
+
+#include <stdbool.h>
+
+#include "trm/error.h"
+
+typedef enum trm_pos {
+    TRM_POS_NONE,    /* "none" */
+    TRM_POS_LEARNED, /* "learned": embed_pos added to the input */
+    TRM_POS_ROPE,    /* "rope": 1-D rotary over all positions, the official one */
+    TRM_POS_ROPE2D,  /* "rope2d" (own): half of each head by row, half by column */
+    TRM_POS_UNITS,   /* "units" (own): Sudoku attention, head h sees only the cells that share
+                        its row (h%3=0), column (1) or box (2) */
+} trm_pos;
+
+typedef struct trm_config {
+    /* official */
+    int seq_len;      /* L: cells of the grid, without puzzle-embedding positions */
+    int vocab_size;   /* V */
+    int hidden_size;  /* D */
+    int num_heads;    /* attention heads; D % heads == 0 */
+    double expansion; /* SwiGLU inner = ceil256(round(expansion * D * 2/3)) */
+    int H_cycles;     /* T: latent cycles in a supervision step */
+    int L_cycles;     /* n: z-updates in a cycle */
+    int L_layers;     /* blocks in the one network */
+    bool mlp_t;       /* token mixing by an MLP over positions, else attention */
+    trm_pos pos_encodings;
+    double rope_theta;          /* 10000 */
+    double rms_norm_eps;        /* 1e-5 */
+    int puzzle_emb_ndim;        /* width of a puzzle embedding, 0 = none */
+    int puzzle_emb_len;         /* positions it takes, before the cells */
+    int num_puzzle_identifiers; /* rows of its table */
+    int halt_max_steps;         /* N_sup */
+    double halt_exploration_prob;
+    /* this project's own */
+    char task[16];     /* "sudoku", "maze", "arc"; "" where unknown */
+    int inner_size;    /* SwiGLU inner of the channel MLP, 0 = the official rule */
+    bool q_mean;       /* halt head reads the mean over positions, not position 0 */
+    bool packed;       /* trained on packed cells: any number of cells up to L */
+    double halt_logit; /* `act` halts above this halt logit (official: 0) */
+} trm_config;
+
+/* Official defaults; sizes 0. */
+TRM_API void trm_config_defaults(trm_config *c);
+/* Parses JSON text over the defaults and checks it. */
+TRM_API int trm_config_parse(trm_config *c, const char *json, trm_error *err);
+TRM_API int trm_config_read(trm_config *c, const char *path, trm_error *err);
+/* JSON text of all keys, malloc'd; NULL when out of memory. */
+TRM_API char *trm_config_dump(const trm_config *c);
+/* S = puzzle_emb_len + seq_len: all positions. */
+TRM_API int trm_config_positions(const trm_config *c);
+/* SwiGLU inner widths: of the channel MLP, and of the MLP over positions. */
+TRM_API int trm_config_inner(const trm_config *c);
+TRM_API int trm_config_inner_t(const trm_config *c);
+TRM_API const char *trm_pos_name(trm_pos p);
+
+#endif

@@ -1,0 +1,92 @@
+/* A task is a puzzle on its way to an answer; a lane is one attempt at it in one slot.
+ *
+ * This is the policy that eval, solve and the server share, over any engine:
+ *   - attempt 0 is the puzzle as given; attempt k > 0 is a symmetric image of it, drawn from
+ *     a generator seeded by the puzzle and k, so equal puzzles always get equal attempts;
+ *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
+ *   - a lane ends when it is verified, when its attempt's steps are spent, or (halt = act)
+ *     when the halt logit passes the model's threshold;
+ *   - the first verified answer ends the task. Otherwise the best answer so far is kept:
+ *     the one with the fewest broken rules, ties to the higher halt logit.
+ * A task may have several lanes at once (spare capacity). Tasks and lanes are the caller's
+ * plain memory, touched by one thread at a time. Nothing here knows time: deadlines and
+ * cancelling are the caller's, between steps.
+ */
+#ifndef TRM_TASK_H
+#define TRM_TASK_H
+
+#include <stdbool.h>
+
+#include "trm/engine.h"
+#include "trm/maze.h"
+#include "trm/sudoku.h"
+
+typedef enum trm_kind { TRM_KIND_SUDOKU, TRM_KIND_MAZE, TRM_KIND_ARC, TRM_KINDS } trm_kind;
+typedef enum trm_halt {
+    TRM_HALT_AUTO,  /* verified, or the step budget ("verified" on the command line) */
+    TRM_HALT_ACT,   /* also when the halt logit passes the model's threshold */
+    TRM_HALT_FIXED, /* always all max_steps; the answer is the last step's */
+} trm_halt;
+typedef enum trm_outcome {
+    TRM_RUNNING,
+    TRM_DONE_VERIFIED,
+    TRM_DONE_ACT,    /* the halt logit ended the last attempt, unverified */
+    TRM_DONE_BUDGET, /* steps and attempts are spent */
+} trm_outcome;
+
+typedef struct trm_policy {
+    int max_steps; /* supervision steps per attempt, >= 1 */
+    int attempts;  /* >= 1 */
+    trm_halt halt;
+} trm_policy;
+
+typedef struct trm_task {
+    trm_kind kind;
+    trm_policy policy;
+    union {
+        trm_sudoku sudoku;
+        trm_maze maze;
+    } puzzle;
+    /* the answer so far, in the puzzle's own frame; meaningful once steps > 0 */
+    union {
+        trm_sudoku sudoku;
+        trm_maze maze;
+    } answer;
+    float cell_confidence[TRM_MAZE_CELLS]; /* of the answer so far, per cell of the puzzle */
+    float confidence;                      /* sigmoid of the halt logit of the answer so far */
+    bool verified, optimal;                /* optimal: mazes only */
+    int broken;                            /* rules the best answer breaks; 0 only if verified */
+    int steps;                             /* supervision steps spent, all lanes together */
+    int started, finished;                 /* attempts */
+    int verified_attempt;                  /* which attempt verified, -1 */
+    trm_outcome outcome;
+} trm_task;
+
+typedef struct trm_lane {
+    trm_task *task;
+    int slot, attempt, steps;
+    trm_sudoku_sym sym; /* Sudoku: puzzle -> image */
+    int maze_sym;
+} trm_lane;
+
+TRM_API void trm_policy_defaults(trm_policy *p, trm_kind kind);
+TRM_API void trm_task_sudoku(trm_task *t, const trm_sudoku *puzzle, const trm_policy *p);
+TRM_API void trm_task_maze(trm_task *t, const trm_maze *maze, const trm_policy *p);
+/* Does the model serve this task (kind, and size for mazes)? TRM_E_ARG says why not. */
+TRM_API int trm_task_fits(const trm_task *t, const trm_model *m, trm_error *err);
+/* True while an attempt is left to start and nothing is verified. */
+TRM_API bool trm_task_wants_lane(const trm_task *t);
+/* Starts the next attempt in `slot`. */
+TRM_API int trm_lane_start(trm_lane *l, trm_task *t, trm_engine *e, int slot, trm_error *err);
+/* After trm_engine_step() over the lane's slot: decode, check, keep the best. Returns true
+ * when the lane is over and its slot is free; then, if task->outcome is TRM_RUNNING, the
+ * task wants another lane or waits for its other lanes. */
+TRM_API bool trm_lane_advance(trm_lane *l, trm_engine *e);
+
+/* Runs n tasks to their ends over one engine, keeping all slots busy: what eval and solve
+ * do. `progress` (may be NULL) is called after every step with the number of tasks done;
+ * returning false stops early. */
+TRM_API int trm_tasks_run(trm_engine *e, trm_task *tasks, int n,
+    bool (*progress)(void *arg, int done, int n), void *arg, trm_error *err);
+
+#endif
