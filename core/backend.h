@@ -1,0 +1,11 @@
+/* Names of backends and what they compute with. Stateless. */
+#ifndef TRM_BACKEND_H
+#define TRM_BACKEND_H
+
+#include "mm.h"
+
+/* The matrix products of a backend by name; "auto" or NULL is the fastest that this build
+ * and processor have. TRM_E_UNSUPPORTED says what is missing. */
+int trm_backend_find(const trm_mm_lib **out, const char *name, trm_error *err);
+
+#endif

@@ -1,0 +1,272 @@
+/* Engine and slots over a CPU backend. Slots are dealt to the team's members, each of whom
+ * takes whole sequences through all passes of a supervision step with its own buffers, so
+ * members meet only at the end of a step. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend.h"
+#include "net.h"
+#include "team.h"
+#include "trm/engine.h"
+
+struct slot {
+    int cells, s; /* s: padded positions of its plan; 0 = empty */
+    float *e, *y, *z, *rope, *logits, *confidence;
+    int32_t *answer;
+    float q[2];
+};
+
+struct trm_engine {
+    const trm_model *model;
+    trm_net *net;
+    trm_team *team;
+    trm_work **work;
+    struct slot *slot;
+    int slots, max_s;
+    bool keep_logits;
+    size_t slot_bytes;
+    void *block;
+    /* the step in progress */
+    const int *step_slots;
+    int step_n;
+};
+
+/* Slot buffers, one block for all; floats first so that rows stay aligned. */
+static size_t slot_layout(const trm_engine *e, struct slot *s, char *base) {
+    const trm_config *c = &e->model->config;
+    size_t sd = (size_t)e->max_s * (size_t)c->hidden_size, l = (size_t)c->seq_len;
+    size_t hd = (size_t)(c->hidden_size / c->num_heads), v = (size_t)c->vocab_size;
+    size_t n[7] = {sd, sd, sd, trm_config_rotates(c) ? (size_t)e->max_s * hd : 0, l * v, l, l};
+    float **to[7] = {&s->e, &s->y, &s->z, &s->rope, &s->logits, &s->confidence, NULL};
+    size_t used = 0;
+    for (int i = 0; i < 7; i++) {
+        float *at = base && n[i] ? (float *)(void *)(base + used) : NULL;
+        if (to[i])
+            *to[i] = at;
+        else
+            s->answer = (int32_t *)(void *)at;
+        used += (n[i] * sizeof(float) + 63) / 64 * 64;
+    }
+    return used;
+}
+
+static int make_slots(trm_engine *e, trm_error *err) {
+    struct slot dry;
+    e->slot_bytes = slot_layout(e, &dry, NULL);
+    e->slot = calloc((size_t)e->slots, sizeof *e->slot);
+    e->block = aligned_alloc(64, e->slot_bytes * (size_t)e->slots);
+    if (!e->slot || !e->block)
+        return trm_fail(
+            err, TRM_E_NOMEM, "out of memory for %d slots of %zu bytes", e->slots, e->slot_bytes);
+    memset(e->block, 0, e->slot_bytes * (size_t)e->slots);
+    for (int i = 0; i < e->slots; i++)
+        (void)slot_layout(e, &e->slot[i], (char *)e->block + (size_t)i * e->slot_bytes);
+    return TRM_OK;
+}
+
+static int make_work(trm_engine *e, int threads, trm_error *err) {
+    e->work = calloc((size_t)threads, sizeof *e->work);
+    if (!e->work)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for an engine");
+    int r = TRM_OK;
+    for (int i = 0; i < threads && !r; i++) {
+        trm_plan *plan;
+        r = trm_work_new(&e->work[i], e->net, e->max_s, err);
+        if (!r)
+            r = trm_work_plan(&plan, e->work[i], e->max_s, 0, err);
+    }
+    return r;
+}
+
+int trm_engine_new(
+    trm_engine **out, const trm_model *m, const trm_engine_options *o, trm_error *err) {
+    const trm_mm_lib *lib;
+    if (o->threads < 1 || o->slots < 1)
+        return trm_fail(err, TRM_E_ARG, "an engine needs at least one thread and one slot");
+    int r = trm_backend_find(&lib, o->backend, err);
+    if (r)
+        return r;
+    trm_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for an engine");
+    e->model = m;
+    e->slots = o->slots;
+    e->keep_logits = o->keep_logits;
+    e->max_s = trm_plan_length(&m->config, trm_config_positions(&m->config));
+    r = trm_team_new(&e->team, o->threads, lib->enter_thread, err);
+    if (!r)
+        r = trm_net_new(&e->net, &m->config, &m->layout, m->w, lib, false, err);
+    if (!r)
+        r = make_slots(e, err);
+    if (!r)
+        r = make_work(e, o->threads, err);
+    if (r) {
+        trm_engine_free(e);
+        return r;
+    }
+    *out = e;
+    return TRM_OK;
+}
+
+void trm_engine_free(trm_engine *e) {
+    if (!e)
+        return;
+    for (int i = 0; e->work && i < trm_team_size(e->team); i++)
+        trm_work_free(e->work[i]);
+    free(e->work);
+    trm_team_free(e->team);
+    trm_net_free(e->net);
+    free(e->slot);
+    free(e->block);
+    free(e);
+}
+
+const char *trm_engine_backend(const trm_engine *e) {
+    return e->net->mm->name;
+}
+
+const trm_model *trm_engine_model(const trm_engine *e) {
+    return e->model;
+}
+
+int trm_engine_slots(const trm_engine *e) {
+    return e->slots;
+}
+
+size_t trm_engine_slot_bytes(const trm_engine *e) {
+    return e->slot_bytes;
+}
+
+size_t trm_engine_bytes(const trm_engine *e) {
+    size_t n = e->net->bytes + e->slot_bytes * (size_t)e->slots;
+    for (int i = 0; i < trm_team_size(e->team); i++)
+        n += e->work[i]->bytes;
+    return n;
+}
+
+static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_error *err) {
+    const trm_config *c = &e->model->config;
+    if (slot < 0 || slot >= e->slots)
+        return trm_fail(err, TRM_E_ARG, "there is no slot %d", slot);
+    if (in->cells < 1 || in->cells > c->seq_len || (in->cells != c->seq_len && !c->packed))
+        return trm_fail(err, TRM_E_ARG, "%d cells do not fit a model of %d%s", in->cells,
+            c->seq_len, c->packed ? " at most" : "");
+    if (c->packed && c->pos_encodings == TRM_POS_ROPE2D && (!in->row || !in->col))
+        return trm_fail(err, TRM_E_ARG, "packed cells need rows and columns");
+    if (in->puzzle_identifier < 0 ||
+        (c->puzzle_emb_ndim && in->puzzle_identifier >= c->num_puzzle_identifiers))
+        return trm_fail(err, TRM_E_ARG, "puzzle identifier %d is not in 0..%d",
+            in->puzzle_identifier, c->num_puzzle_identifiers - 1);
+    for (int i = 0; i < in->cells; i++)
+        if (in->tokens[i] < 0 || in->tokens[i] >= c->vocab_size)
+            return trm_fail(err, TRM_E_ARG, "token %d of cell %d is not in 0..%d", in->tokens[i], i,
+                c->vocab_size - 1);
+    return TRM_OK;
+}
+
+int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
+    const trm_config *c = &e->model->config;
+    int r = check_input(e, slot, in, err), d = c->hidden_size;
+    if (r)
+        return r;
+    struct slot *s = &e->slot[slot];
+    int real = c->puzzle_emb_len + in->cells;
+    s->cells = in->cells;
+    s->s = trm_plan_length(c, real);
+    for (int i = 0; i < trm_team_size(e->team); i++) {
+        trm_plan *plan; /* made here, where an error can be told, not in a step */
+        r = trm_work_plan(&plan, e->work[i], s->s, 0, err);
+        if (r)
+            return r;
+    }
+    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier);
+    const float *h = trm_net_weight(e->net, TRM_W_H_INIT, -1);
+    const float *l = trm_net_weight(e->net, TRM_W_L_INIT, -1);
+    for (int i = 0; i < real; i++) {
+        memcpy(s->y + (ptrdiff_t)i * d, h, (size_t)d * sizeof(float));
+        memcpy(s->z + (ptrdiff_t)i * d, l, (size_t)d * sizeof(float));
+    }
+    size_t pad = (size_t)(s->s - real) * (size_t)d * sizeof(float);
+    memset(s->e + (ptrdiff_t)real * d, 0, pad);
+    memset(s->y + (ptrdiff_t)real * d, 0, pad);
+    memset(s->z + (ptrdiff_t)real * d, 0, pad);
+    if (s->rope) {
+        int hd = d / c->num_heads;
+        trm_rope_table(s->rope, c, in->cells, in->row, in->col);
+        memset(
+            s->rope + (ptrdiff_t)real * hd, 0, (size_t)(s->s - real) * (size_t)hd * sizeof(float));
+    }
+    return TRM_OK;
+}
+
+void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng) {
+    struct slot *s = &e->slot[slot];
+    int n = (e->model->config.puzzle_emb_len + s->cells) * e->model->config.hidden_size;
+    for (int i = 0; i < n; i++) {
+        s->y[i] += sigma * (float)trm_rng_normal(rng);
+        s->z[i] += sigma * (float)trm_rng_normal(rng);
+    }
+}
+
+/* Algorithm 3 of arXiv 2510.04871, without its gradient: T cycles of n z-updates and one
+ * y-update. */
+static void step_slot(trm_engine *e, trm_work *w, struct slot *s) {
+    const trm_config *c = &e->model->config;
+    const trm_rows *rows = e->net->rows;
+    int d = c->hidden_size, prefix = c->puzzle_emb_len;
+    size_t n = (size_t)s->s * (size_t)d;
+    trm_seq seq = {prefix + s->cells, s->rope};
+    trm_plan *plan;
+    if (trm_work_plan(&plan, w, s->s, 0, NULL))
+        return; /* cannot be: trm_engine_load() has made it */
+    for (int t = 0; t < c->H_cycles; t++) {
+        for (int i = 0; i < c->L_cycles; i++) {
+            rows->add(s->z, w->xa, s->z, s->y, s->e, n);
+            trm_net_pass(w, plan, s->z, &seq, NULL, 0);
+        }
+        rows->add(s->y, w->xa, s->y, s->z, NULL, n);
+        trm_net_pass(w, plan, s->y, &seq, NULL, 0);
+    }
+    rows->head(s->logits, s->y + (ptrdiff_t)prefix * d, trm_net_weight(e->net, TRM_W_LM_HEAD, -1),
+        s->cells, d, c->vocab_size);
+    rows->argmax(s->answer, s->confidence, s->logits, s->cells, c->vocab_size);
+    trm_q_head(s->q, e->net, s->y, seq.keys);
+}
+
+static void step_member(void *arg, int member) {
+    trm_engine *e = arg;
+    for (int i = member; i < e->step_n; i += trm_team_size(e->team))
+        step_slot(e, e->work[member], &e->slot[e->step_slots[i]]);
+}
+
+int trm_engine_step(trm_engine *e, const int *slots, int n, trm_error *err) {
+    for (int i = 0; i < n; i++)
+        if (slots[i] < 0 || slots[i] >= e->slots || !e->slot[slots[i]].s)
+            return trm_fail(err, TRM_E_ARG, "slot %d holds no puzzle", slots[i]);
+    e->step_slots = slots;
+    e->step_n = n;
+    e->net->mm->enter_thread(); /* the caller may be another thread than last time */
+    trm_team_run(e->team, step_member, e);
+    return TRM_OK;
+}
+
+const int32_t *trm_engine_answer(const trm_engine *e, int slot) {
+    return e->slot[slot].answer;
+}
+
+const float *trm_engine_confidence(const trm_engine *e, int slot) {
+    return e->slot[slot].confidence;
+}
+
+float trm_engine_halt_logit(const trm_engine *e, int slot) {
+    return e->slot[slot].q[0];
+}
+
+const float *trm_engine_q_logits(const trm_engine *e, int slot) {
+    return e->slot[slot].q;
+}
+
+const float *trm_engine_logits(const trm_engine *e, int slot) {
+    return e->keep_logits ? e->slot[slot].logits : NULL;
+}

@@ -1,0 +1,66 @@
+/* trm_grad: losses and gradients on a given batch, for tests and for the curious. */
+#include <string.h>
+
+#include "backend.h"
+#include "lesson.h"
+
+static int check(const trm_model *m, const trm_grad_request *q, trm_error *err) {
+    const trm_config *c = &m->config;
+    if (q->batch < 1 || q->steps < 1 || q->threads < 1)
+        return trm_fail(err, TRM_E_ARG, "batch, steps and threads must be at least 1");
+    for (int i = 0; i < q->batch * c->seq_len; i++) {
+        if (q->inputs[i] < 0 || q->inputs[i] >= c->vocab_size)
+            return trm_fail(
+                err, TRM_E_ARG, "input %d is not in 0..%d", q->inputs[i], c->vocab_size - 1);
+        if (q->labels[i] != -100 && (q->labels[i] < 0 || q->labels[i] >= c->vocab_size))
+            return trm_fail(err, TRM_E_ARG, "label %d is neither -100 nor in 0..%d", q->labels[i],
+                c->vocab_size - 1);
+    }
+    for (int i = 0; i < q->batch && c->puzzle_emb_ndim; i++)
+        if (q->puzzles[i] < 0 || q->puzzles[i] >= c->num_puzzle_identifiers)
+            return trm_fail(err, TRM_E_ARG, "puzzle identifier %d is not in 0..%d", q->puzzles[i],
+                c->num_puzzle_identifiers - 1);
+    if (c->packed && c->pos_encodings == TRM_POS_ROPE2D)
+        return trm_fail(err, TRM_E_UNSUPPORTED, "gradients of packed 2-D inputs need the trainer");
+    return TRM_OK;
+}
+
+static int run(trm_class *k, const trm_model *m, const trm_grad_request *q, trm_loss *losses,
+    float *grads, trm_error *err) {
+    size_t l = (size_t)m->config.seq_len;
+    int r = TRM_OK;
+    for (int i = 0; i < q->batch; i++) {
+        trm_lesson *s = trm_class_lesson(k, i);
+        s->cells = (int)l;
+        s->puzzle = m->config.puzzle_emb_ndim ? q->puzzles[i] : 0;
+        memcpy(s->tokens, q->inputs + (size_t)i * l, l * sizeof(int32_t));
+        memcpy(s->labels, q->labels + (size_t)i * l, l * sizeof(int32_t));
+    }
+    for (int i = 0; i < q->steps && !r; i++)
+        r = trm_class_step(k, NULL, NULL, grads, &losses[i], err);
+    return r;
+}
+
+int trm_grad(
+    const trm_model *m, const trm_grad_request *q, trm_loss *losses, float *grads, trm_error *err) {
+    const trm_mm_lib *lib;
+    trm_net *net = NULL;
+    trm_team *team = NULL;
+    trm_class *k = NULL;
+    int r = check(m, q, err);
+    if (!r)
+        r = trm_backend_find(&lib, q->backend, err);
+    if (!r)
+        r = trm_team_new(&team, q->threads, lib->enter_thread, err);
+    if (!r)
+        r = trm_net_new(&net, &m->config, &m->layout, m->w, lib, true, err);
+    trm_class_options o = {.loss = q->loss, .q_weight = q->q_weight, .tape = 1, .batch = q->batch};
+    if (!r)
+        r = trm_class_new(&k, net, team, &o, err);
+    if (!r)
+        r = run(k, m, q, losses, grads, err);
+    trm_class_free(k);
+    trm_net_free(net);
+    trm_team_free(team);
+    return r;
+}

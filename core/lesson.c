@@ -1,0 +1,336 @@
+/* See lesson.h. Each member of the team touches its own lessons, buffers and gradients. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lesson.h"
+
+struct pupil { /* one thread's share */
+    trm_work *work;
+    trm_tape *tape;
+    float *dw, *g, *de, *logits, *dlogits;
+    int first, last;
+    trm_error error;
+    int failed;
+};
+
+struct trm_class {
+    trm_net *net;
+    trm_team *team;
+    trm_class_options o;
+    trm_lesson *lesson;
+    struct pupil *pupil;
+    void *block;
+    int max_s, passes;
+    int (*prepare)(void *, trm_lesson *, trm_error *);
+    void *arg;
+    float *grads;
+};
+
+static float *floats(size_t n) {
+    float *p = aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
+    if (p)
+        memset(p, 0, n * sizeof(float));
+    return p;
+}
+
+static int pupil_make(trm_class *k, struct pupil *p, trm_error *err) {
+    const trm_config *c = k->net->c;
+    size_t sd = (size_t)k->max_s * (size_t)c->hidden_size;
+    size_t lv = (size_t)c->seq_len * (size_t)c->vocab_size;
+    int r = trm_work_new(&p->work, k->net, k->max_s, err);
+    if (!r)
+        r = trm_tape_new(&p->tape, k->net, k->o.tape, k->passes, k->max_s, err);
+    p->dw = floats(k->net->layout->floats);
+    p->g = floats(sd);
+    p->de = floats(sd);
+    p->logits = floats(lv);
+    p->dlogits = floats(lv);
+    if (!r && (!p->dw || !p->g || !p->de || !p->logits || !p->dlogits))
+        r = trm_fail(err, TRM_E_NOMEM, "out of memory for training buffers");
+    return r;
+}
+
+static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
+    const trm_config *c = k->net->c;
+    size_t n = (size_t)c->seq_len, sd = (size_t)k->max_s * (size_t)c->hidden_size;
+    size_t hd = (size_t)(c->hidden_size / c->num_heads);
+    l->tokens = calloc(n, sizeof *l->tokens);
+    l->labels = calloc(n, sizeof *l->labels);
+    l->row = calloc(n, 1);
+    l->col = calloc(n, 1);
+    l->y = floats(sd);
+    l->z = floats(sd);
+    l->e = floats(sd);
+    l->rope = trm_config_rotates(c) ? floats((size_t)k->max_s * hd) : NULL;
+    if (!l->tokens || !l->labels || !l->row || !l->col || !l->y || !l->z || !l->e ||
+        (trm_config_rotates(c) && !l->rope))
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a batch of %d", k->o.batch);
+    l->fresh = true;
+    return TRM_OK;
+}
+
+int trm_class_new(
+    trm_class **out, trm_net *net, trm_team *team, const trm_class_options *o, trm_error *err) {
+    trm_class *k = calloc(1, sizeof *k);
+    if (!k)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for training");
+    k->net = net;
+    k->team = team;
+    k->o = *o;
+    k->passes = net->c->L_cycles + 1;
+    k->max_s = trm_plan_length(net->c, trm_config_positions(net->c));
+    int threads = trm_team_size(team), r = TRM_OK;
+    k->lesson = calloc((size_t)o->batch, sizeof *k->lesson);
+    k->pupil = calloc((size_t)threads, sizeof *k->pupil);
+    if (!k->lesson || !k->pupil)
+        r = trm_fail(err, TRM_E_NOMEM, "out of memory for training");
+    for (int i = 0; i < o->batch && !r; i++)
+        r = lesson_make(k, &k->lesson[i], err);
+    for (int i = 0; i < threads && !r; i++) {
+        k->pupil[i].first = o->batch * i / threads;
+        k->pupil[i].last = o->batch * (i + 1) / threads;
+        r = pupil_make(k, &k->pupil[i], err);
+    }
+    if (r) {
+        trm_class_free(k);
+        return r;
+    }
+    *out = k;
+    return TRM_OK;
+}
+
+void trm_class_free(trm_class *k) {
+    if (!k)
+        return;
+    for (int i = 0; k->lesson && i < k->o.batch; i++) {
+        trm_lesson *l = &k->lesson[i];
+        void *all[] = {l->tokens, l->labels, l->row, l->col, l->y, l->z, l->e, l->rope};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+            free(all[j]);
+    }
+    for (int i = 0; k->pupil && i < trm_team_size(k->team); i++) {
+        struct pupil *p = &k->pupil[i];
+        trm_work_free(p->work);
+        trm_tape_free(p->tape);
+        float *all[] = {p->dw, p->g, p->de, p->logits, p->dlogits};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+            free(all[j]);
+    }
+    free(k->lesson);
+    free(k->pupil);
+    free(k);
+}
+
+trm_lesson *trm_class_lesson(trm_class *k, int i) {
+    return &k->lesson[i];
+}
+
+/* Input embedding always (the weights have moved), latents and positions when fresh. */
+static void begin(const trm_class *k, trm_lesson *l) {
+    const trm_config *c = k->net->c;
+    int d = c->hidden_size, real = c->puzzle_emb_len + l->cells;
+    l->s = trm_plan_length(c, real);
+    size_t row = (size_t)d * sizeof(float), pad = (size_t)(l->s - real) * row;
+    trm_embed(l->e, k->net, l->tokens, l->cells, l->puzzle);
+    memset(l->e + (ptrdiff_t)real * d, 0, pad);
+    if (!l->fresh)
+        return;
+    const float *h = trm_net_weight(k->net, TRM_W_H_INIT, -1);
+    const float *z = trm_net_weight(k->net, TRM_W_L_INIT, -1);
+    for (int i = 0; i < real; i++) {
+        memcpy(l->y + (ptrdiff_t)i * d, h, row);
+        memcpy(l->z + (ptrdiff_t)i * d, z, row);
+    }
+    memset(l->y + (ptrdiff_t)real * d, 0, pad);
+    memset(l->z + (ptrdiff_t)real * d, 0, pad);
+    if (l->rope) {
+        int hd = d / c->num_heads;
+        trm_rope_table(l->rope, c, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
+        memset(
+            l->rope + (ptrdiff_t)real * hd, 0, (size_t)(l->s - real) * (size_t)hd * sizeof(float));
+    }
+    l->steps = 0;
+    l->fresh = false;
+}
+
+static void forward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
+    const trm_config *c = k->net->c;
+    const trm_rows *rows = k->net->rows;
+    size_t n = (size_t)l->s * (size_t)c->hidden_size;
+    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope};
+    for (int t = 0; t < c->H_cycles; t++) {
+        trm_tape *tape = t == c->H_cycles - 1 ? p->tape : NULL;
+        for (int i = 0; i < c->L_cycles; i++) {
+            rows->add(l->z, p->work->xa, l->z, l->y, l->e, n);
+            trm_net_pass(p->work, plan, l->z, &seq, tape, j * k->passes + i);
+        }
+        rows->add(l->y, p->work->xa, l->y, l->z, NULL, n);
+        trm_net_pass(p->work, plan, l->y, &seq, tape, j * k->passes + c->L_cycles);
+    }
+}
+
+/* Cross-entropy of one cell and its gradient d (v). Stablemax (arXiv 2501.04697):
+ * s(x) = x + 1 for x >= 0, 1 / (1 - x) below; p = s / sum s. */
+static double cell_loss(
+    trm_loss_kind kind, double smoothing, const float *x, int v, int label, double k, float *d) {
+    double s[4096], ds[4096], sum = 0, top = x[0], loss = 0;
+    for (int i = 1; i < v; i++)
+        top = x[i] > top ? x[i] : top;
+    for (int i = 0; i < v; i++) {
+        if (kind == TRM_SOFTMAX)
+            s[i] = ds[i] = exp(x[i] - top);
+        else {
+            s[i] = x[i] >= 0 ? x[i] + 1.0 : 1.0 / (1.0 - x[i]);
+            ds[i] = x[i] >= 0 ? 1.0 : s[i] * s[i];
+        }
+        sum += s[i];
+    }
+    for (int i = 0; i < v; i++) {
+        double want = smoothing / v + (i == label ? 1 - smoothing : 0);
+        if (want > 0)
+            loss -= want * log(s[i] / sum);
+        d[i] = (float)(k * (ds[i] / sum - want * ds[i] / s[i]));
+    }
+    return loss;
+}
+
+/* Losses of a lesson and the gradient of its logits, scaled by 1 / batch. */
+static float losses(trm_class *k, struct pupil *p, trm_lesson *l) {
+    const trm_config *c = k->net->c;
+    int v = c->vocab_size, d = c->hidden_size;
+    const float *y = l->y + (ptrdiff_t)c->puzzle_emb_len * d;
+    k->net->rows->head(p->logits, y, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, d, v);
+    l->counted = l->right = 0;
+    for (int i = 0; i < l->cells; i++)
+        l->counted += l->labels[i] >= 0;
+    int divisor = l->counted ? l->counted : 1;
+    l->lm = 0;
+    for (int i = 0; i < l->cells; i++) {
+        const float *x = p->logits + (ptrdiff_t)i * v;
+        float *dx = p->dlogits + (ptrdiff_t)i * v;
+        int best = 0;
+        if (l->labels[i] < 0) {
+            memset(dx, 0, (size_t)v * sizeof(float));
+            continue;
+        }
+        for (int j = 1; j < v; j++)
+            best = x[j] > x[best] ? j : best;
+        l->right += best == l->labels[i];
+        l->lm += cell_loss(
+            k->o.loss, k->o.label_smoothing, x, v, l->labels[i], 1.0 / divisor / k->o.batch, dx);
+    }
+    l->lm /= divisor;
+    trm_q_head(l->q, k->net, l->y, c->puzzle_emb_len + l->cells);
+    double q = l->q[0], target = l->right == l->counted;
+    l->q_loss = (q > 0 ? q : 0) - q * target + log1p(exp(-fabs(q)));
+    return (float)(k->o.q_weight * (1 / (1 + exp(-q)) - target) / k->o.batch);
+}
+
+/* dL/dy of the heads, and the heads' own gradients. */
+static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, float dq) {
+    const trm_config *c = k->net->c;
+    const trm_layout *lay = k->net->layout;
+    int d = c->hidden_size, prefix = c->puzzle_emb_len, real = prefix + l->cells;
+    int rows = c->q_mean ? real : 1;
+    memset(p->g, 0, (size_t)l->s * (size_t)d * sizeof(float));
+    k->net->rows->head_back(p->g + (ptrdiff_t)prefix * d,
+        p->dw + trm_layout_find(lay, TRM_W_LM_HEAD, -1)->offset, p->dlogits,
+        l->y + (ptrdiff_t)prefix * d, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, d,
+        c->vocab_size);
+    const float *w = trm_net_weight(k->net, TRM_W_Q_HEAD, -1);
+    float *dw = p->dw + trm_layout_find(lay, TRM_W_Q_HEAD, -1)->offset, share = dq / (float)rows;
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < d; i++) {
+            p->g[(ptrdiff_t)r * d + i] += share * w[i];
+            dw[i] += share * l->y[(ptrdiff_t)r * d + i];
+        }
+    p->dw[trm_layout_find(lay, TRM_W_Q_BIAS, -1)->offset] += dq;
+}
+
+static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
+    const trm_config *c = k->net->c;
+    size_t n = (size_t)l->s * (size_t)c->hidden_size;
+    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope};
+    int at = j * k->passes;
+    trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, at + c->L_cycles, p->dw);
+    memset(p->de, 0, n * sizeof(float));
+    for (int i = c->L_cycles - 1; i >= 0; i--) {
+        if (k->o.one_step_gradient && i < c->L_cycles - 1)
+            memset(p->g, 0, n * sizeof(float)); /* the tape must be whole, with zeros */
+        trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, at + i, p->dw);
+        for (size_t e = 0; e < n; e++)
+            p->de[e] += p->g[e];
+    }
+    trm_embed_back(p->dw, k->net, p->de, l->tokens, l->cells, l->puzzle);
+}
+
+/* Up to `tape` lessons of one length, then their weight gradients in one product each. */
+static int run_chunk(trm_class *k, struct pupil *p, int first, int n) {
+    trm_plan *plan;
+    int r = trm_work_plan(&plan, p->work, k->lesson[first].s, n, &p->error);
+    if (r)
+        return r;
+    for (int j = 0; j < n; j++) {
+        trm_lesson *l = &k->lesson[first + j];
+        forward(k, p, l, plan, j);
+        float dq = losses(k, p, l);
+        heads_back(k, p, l, dq);
+        backward(k, p, l, plan, j);
+        l->steps++;
+    }
+    trm_net_weight_grads(p->work, plan, p->tape, p->dw);
+    return TRM_OK;
+}
+
+static void run_share(void *arg, int member) {
+    trm_class *k = arg;
+    struct pupil *p = &k->pupil[member];
+    memset(p->dw, 0, k->net->layout->floats * sizeof(float));
+    p->failed = TRM_OK;
+    for (int i = p->first; i < p->last && !p->failed; i++) {
+        if (k->prepare)
+            p->failed = k->prepare(k->arg, &k->lesson[i], &p->error);
+        if (!p->failed)
+            begin(k, &k->lesson[i]);
+    }
+    for (int i = p->first; i < p->last && !p->failed;) {
+        int n = 1;
+        while (i + n < p->last && n < k->o.tape && k->lesson[i + n].s == k->lesson[i].s)
+            n++;
+        p->failed = run_chunk(k, p, i, n);
+        i += n;
+    }
+}
+
+/* Each member sums its slice of the gradient over all members, in their order. */
+static void reduce(void *arg, int member) {
+    trm_class *k = arg;
+    size_t n = k->net->layout->floats, t = (size_t)trm_team_size(k->team);
+    size_t first = n * (size_t)member / t, last = n * ((size_t)member + 1) / t;
+    memcpy(k->grads + first, k->pupil[0].dw + first, (last - first) * sizeof(float));
+    for (size_t i = 1; i < t; i++) {
+        const float *dw = k->pupil[i].dw;
+        for (size_t j = first; j < last; j++)
+            k->grads[j] += dw[j];
+    }
+}
+
+int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
+    void *arg, float *grads, trm_loss *sum, trm_error *err) {
+    k->prepare = prepare;
+    k->arg = arg;
+    k->grads = grads;
+    trm_team_run(k->team, run_share, k);
+    for (int i = 0; i < trm_team_size(k->team); i++)
+        if (k->pupil[i].failed)
+            return trm_fail(err, k->pupil[i].failed, "%s", k->pupil[i].error.text);
+    trm_team_run(k->team, reduce, k);
+    *sum = (trm_loss){0, 0, 0};
+    for (int i = 0; i < k->o.batch; i++) {
+        sum->lm += k->lesson[i].lm;
+        sum->q_halt += k->lesson[i].q_loss;
+    }
+    sum->total = sum->lm + k->o.q_weight * sum->q_halt;
+    return TRM_OK;
+}

@@ -1,0 +1,48 @@
+/* One supervision step of training on a batch: what trm_grad and the trainer share.
+ *
+ * A lesson is a training slot: a puzzle, its labels and its carried latents. A class owns
+ * the threads' buffers and gradients. Lessons are dealt to threads in fixed, contiguous
+ * shares, and gradients are summed in thread order: results do not depend on timing. */
+#ifndef TRM_LESSON_H
+#define TRM_LESSON_H
+
+#include "net.h"
+#include "team.h"
+#include "trm/train.h"
+
+typedef struct trm_lesson {
+    int cells, puzzle;
+    int32_t *tokens, *labels; /* (L) */
+    uint8_t *row, *col;       /* (L) or unused */
+    int steps;                /* supervision steps since it was loaded */
+    bool fresh;               /* latents and embedding must be made anew */
+    trm_rng rng;              /* its own stream: data and exploration */
+    /* made by the step */
+    int s;
+    float *y, *z, *e, *rope;
+    double lm, q_loss;
+    float q[2];
+    int counted, right;
+} trm_lesson;
+
+typedef struct trm_class_options {
+    trm_loss_kind loss;
+    double label_smoothing, q_weight;
+    int tape;
+    bool one_step_gradient;
+    int batch;
+} trm_class_options;
+
+typedef struct trm_class trm_class;
+
+int trm_class_new(
+    trm_class **out, trm_net *net, trm_team *team, const trm_class_options *o, trm_error *err);
+void trm_class_free(trm_class *k);
+trm_lesson *trm_class_lesson(trm_class *k, int i);
+/* Runs one supervision step on every lesson. Before it, `prepare` (may be NULL) is called
+ * for each lesson on the thread that has it: it may load a new puzzle and set fresh. The
+ * gradient of total / batch is left in grads (layout.floats). */
+int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
+    void *arg, float *grads, trm_loss *sum, trm_error *err);
+
+#endif

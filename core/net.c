@@ -1,0 +1,198 @@
+/* The network's weights as a backend holds them, its embedding and its halt head. A net is
+ * read-only between refreshes. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net.h"
+
+const float *trm_net_weight(const trm_net *net, trm_role role, int layer) {
+    const trm_param *p = trm_layout_find(net->layout, role, layer);
+    return p ? net->w + p->offset : NULL;
+}
+
+struct pack_job {
+    trm_packed *forward, *backward;
+    trm_role role;
+};
+
+static int jobs_of(trm_net_layer *l, bool mlp_t, struct pack_job job[4]) {
+    struct pack_job all[4] = {{&l->gate_up, &l->gate_up_b, TRM_W_GATE_UP},
+        {&l->down, &l->down_b, TRM_W_DOWN}, {&l->qkv, &l->qkv_b, TRM_W_QKV},
+        {&l->o, &l->o_b, TRM_W_O}};
+    memcpy(job, all, sizeof all);
+    return mlp_t ? 2 : 4;
+}
+
+static int make_layer(trm_net *net, int i, trm_error *err) {
+    struct pack_job job[4];
+    trm_net_layer *l = &net->layer[i];
+    int n = jobs_of(l, net->c->mlp_t, job), r = TRM_OK;
+    for (int k = 0; k < n && !r; k++) {
+        const trm_param *p = trm_layout_find(net->layout, job[k].role, i);
+        r = net->mm->pack_make(job[k].forward, p->cols, p->rows, err);
+        net->bytes += job[k].forward->bytes;
+        if (!r && net->train)
+            r = net->mm->pack_make(job[k].backward, p->rows, p->cols, err);
+    }
+    if (r || !net->c->mlp_t)
+        return r;
+    const trm_param *g = trm_layout_find(net->layout, TRM_W_GATE_UP_T, i);
+    const trm_param *d = trm_layout_find(net->layout, TRM_W_DOWN_T, i);
+    size_t ng = (size_t)g->rows * (size_t)g->cols, nd = (size_t)d->rows * (size_t)d->cols;
+    l->gate_up_t = malloc(ng * net->rows->act_size);
+    l->down_t = malloc(nd * net->rows->act_size);
+    net->bytes += (ng + nd) * net->rows->act_size;
+    if (!l->gate_up_t || !l->down_t)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a layer's weights");
+    return TRM_OK;
+}
+
+int trm_net_refresh(trm_net *net, int first, int last, trm_error *err) {
+    for (int i = first; i < last; i++) {
+        struct pack_job job[4];
+        trm_net_layer *l = &net->layer[i];
+        int n = jobs_of(l, net->c->mlp_t, job), r = TRM_OK;
+        for (int k = 0; k < n && !r; k++) {
+            const trm_param *p = trm_layout_find(net->layout, job[k].role, i);
+            const float *w = net->w + p->offset;
+            r = net->mm->pack(job[k].forward, w, p->cols, true, err);
+            if (!r && net->train)
+                r = net->mm->pack(job[k].backward, w, p->cols, false, err);
+        }
+        if (r)
+            return r;
+        if (net->c->mlp_t) {
+            const trm_param *g = trm_layout_find(net->layout, TRM_W_GATE_UP_T, i);
+            const trm_param *d = trm_layout_find(net->layout, TRM_W_DOWN_T, i);
+            net->rows->to_act(l->gate_up_t, net->w + g->offset, (size_t)g->rows * (size_t)g->cols);
+            net->rows->to_act(l->down_t, net->w + d->offset, (size_t)d->rows * (size_t)d->cols);
+        }
+    }
+    return TRM_OK;
+}
+
+int trm_net_new(trm_net **out, const trm_config *c, const trm_layout *layout, const float *w,
+    const trm_mm_lib *mm, bool train, trm_error *err) {
+    trm_net *net = calloc(1, sizeof *net);
+    if (!net)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a network");
+    net->c = c;
+    net->layout = layout;
+    net->w = w;
+    net->mm = mm;
+    net->rows = trm_rows_get(mm->bf16);
+    net->train = train;
+    mm->enter_thread();
+    net->layer = calloc((size_t)c->L_layers, sizeof *net->layer);
+    int r = net->layer ? TRM_OK : trm_fail(err, TRM_E_NOMEM, "out of memory for a network");
+    for (int i = 0; i < c->L_layers && !r; i++)
+        r = make_layer(net, i, err);
+    if (!r)
+        r = trm_net_refresh(net, 0, c->L_layers, err);
+    if (r) {
+        trm_net_free(net);
+        return r;
+    }
+    *out = net;
+    return TRM_OK;
+}
+
+void trm_net_free(trm_net *net) {
+    if (!net)
+        return;
+    for (int i = 0; net->layer && i < net->c->L_layers; i++) {
+        struct pack_job job[4];
+        int n = jobs_of(&net->layer[i], net->c->mlp_t, job);
+        for (int k = 0; k < n; k++) {
+            net->mm->pack_free(job[k].forward);
+            net->mm->pack_free(job[k].backward);
+        }
+        free(net->layer[i].gate_up_t);
+        free(net->layer[i].down_t);
+    }
+    free(net->layer);
+    free(net);
+}
+
+bool trm_config_rotates(const trm_config *c) {
+    return !c->mlp_t && (c->pos_encodings == TRM_POS_ROPE || c->pos_encodings == TRM_POS_ROPE2D);
+}
+
+/* RotaryEmbedding of the official code: angle = position / theta^(2i/dim), here over the
+ * whole head (rope) or over each half of it by row and by column (rope2d). */
+void trm_rope_table(
+    float *out, const trm_config *c, int cells, const uint8_t *row, const uint8_t *col) {
+    int hd = c->hidden_size / c->num_heads, prefix = c->puzzle_emb_len;
+    int width = (int)lround(sqrt(c->seq_len));
+    bool two = c->pos_encodings == TRM_POS_ROPE2D;
+    int dim = two ? hd / 2 : hd;
+    for (int s = 0; s < prefix + cells; s++) {
+        float *cs = out + (ptrdiff_t)s * hd;
+        int cell = s - prefix;
+        for (int i = 0; i < hd / 2; i++) {
+            double pos = s;
+            if (two && cell < 0)
+                pos = 0;
+            else if (two && i < dim / 2)
+                pos = row ? row[cell] : cell / width;
+            else if (two)
+                pos = col ? col[cell] : cell % width;
+            double angle = pos / pow(c->rope_theta, 2.0 * (i % (dim / 2)) / dim);
+            cs[i] = (float)cos(angle);
+            cs[hd / 2 + i] = (float)sin(angle);
+        }
+    }
+}
+
+/* _input_embeddings of the official code. */
+void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle) {
+    const trm_config *c = net->c;
+    int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
+    const float *emb = trm_net_weight(net, TRM_W_EMBED, -1);
+    const float *pos = trm_net_weight(net, TRM_W_POS, -1);
+    const float *table = trm_net_weight(net, TRM_W_PUZZLE, -1);
+    float scale = sqrtf((float)d) * (pos ? sqrtf(0.5f) : 1.0f);
+    memset(e, 0, (size_t)prefix * (size_t)d * sizeof(float));
+    if (prefix && table)
+        memcpy(e, table + (ptrdiff_t)puzzle * n, (size_t)n * sizeof(float));
+    for (int i = 0; i < cells; i++)
+        memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)tokens[i] * d,
+            (size_t)d * sizeof(float));
+    for (int i = 0; i < (prefix + cells) * d; i++)
+        e[i] = scale * (e[i] + (pos ? pos[i] : 0));
+}
+
+void trm_embed_back(
+    float *dw, const trm_net *net, const float *de, const int32_t *tokens, int cells, int puzzle) {
+    const trm_config *c = net->c;
+    int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
+    const trm_param *emb = trm_layout_find(net->layout, TRM_W_EMBED, -1);
+    const trm_param *pos = trm_layout_find(net->layout, TRM_W_POS, -1);
+    const trm_param *table = trm_layout_find(net->layout, TRM_W_PUZZLE, -1);
+    float scale = sqrtf((float)d) * (pos ? sqrtf(0.5f) : 1.0f);
+    for (int i = 0; i < cells; i++) {
+        float *to = dw + emb->offset + (ptrdiff_t)tokens[i] * d;
+        const float *from = de + (ptrdiff_t)(prefix + i) * d;
+        for (int k = 0; k < d; k++)
+            to[k] += scale * from[k];
+    }
+    for (int i = 0; pos && i < (prefix + cells) * d; i++)
+        dw[pos->offset + (size_t)i] += scale * de[i];
+    for (int k = 0; prefix && table && k < n; k++)
+        dw[table->offset + (size_t)puzzle * (size_t)n + (size_t)k] += scale * de[k];
+}
+
+void trm_q_head(float q[2], const trm_net *net, const float *y, int s) {
+    int d = net->c->hidden_size, rows = net->c->q_mean ? s : 1;
+    const float *w = trm_net_weight(net, TRM_W_Q_HEAD, -1);
+    const float *b = trm_net_weight(net, TRM_W_Q_BIAS, -1);
+    float sum[2] = {0, 0};
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < d; i++) {
+            sum[0] += y[(ptrdiff_t)r * d + i] * w[i];
+            sum[1] += y[(ptrdiff_t)r * d + i] * w[d + i];
+        }
+    q[0] = sum[0] / (float)rows + b[0];
+    q[1] = sum[1] / (float)rows + b[1];
+}

@@ -1,0 +1,236 @@
+/* One pass of the network, forward and backward, and attention in blocks of queries. Works
+ * on the calling thread's trm_work alone. */
+#include <math.h>
+#include <string.h>
+
+#include "net.h"
+
+/* Where a pass puts what it computes: the tape, or the work buffers. */
+struct place {
+    void *xa0, *qkv, *att, *xa1, *gu, *h, *gu_t, *h_t, *xa2;
+    float *inv1, *inv2, *lse;
+};
+
+static void *nth(void *base, size_t elements, int at, size_t size) {
+    return base ? (char *)base + elements * (size_t)at * size : NULL;
+}
+
+static struct place place_of(const trm_work *w, const trm_plan *plan, trm_tape *t, int l, int at) {
+    if (!t)
+        return (struct place){w->xa, w->qkv, w->att, w->xa1, w->gu, w->h, w->gu_t, w->h_t, w->xa,
+            w->inv, w->inv, NULL};
+    const trm_config *c = w->net->c;
+    const trm_tape_layer *tl = &t->layer[l];
+    size_t s = (size_t)plan->s, d = (size_t)c->hidden_size, a = w->net->rows->act_size;
+    size_t in = (size_t)trm_config_inner(c), in_t = (size_t)trm_config_inner_t(c);
+    size_t n1 = c->mlp_t ? d : s;
+    return (struct place){
+        nth(tl->xa0, s * d, at, a),
+        nth(tl->qkv, 3 * s * d, at, a),
+        nth(tl->att, s * d, at, a),
+        nth(tl->xa1, s * d, at, a),
+        nth(tl->gu, 2 * s * in, at, a),
+        nth(tl->h, s * in, at, a),
+        nth(tl->gu_t, 2 * in_t * d, at, a),
+        nth(tl->h_t, in_t * d, at, a),
+        nth(t->layer[l + 1].xa0, s * d, at, a),
+        nth(tl->inv1, n1, at, sizeof(float)),
+        nth(tl->inv2, s, at, sizeof(float)),
+        nth(tl->lse, s * (size_t)c->num_heads, at, sizeof(float)),
+    };
+}
+
+static void rotate(const trm_work *w, void *qkv, int s, const float *rope, float sign) {
+    const trm_config *c = w->net->c;
+    int hd = c->hidden_size / c->num_heads;
+    int block = c->pos_encodings == TRM_POS_ROPE2D ? hd / 2 : hd;
+    w->net->rows->rope(qkv, s, 3 * c->hidden_size, 2 * c->num_heads, hd, block, rope, sign);
+}
+
+static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *x,
+    const trm_seq *seq, const struct place *p) {
+    const trm_net *net = w->net;
+    net->mm->run(plan->mix_in, p->xa0, &l->qkv, p->qkv);
+    if (seq->rope)
+        rotate(w, p->qkv, plan->s, seq->rope, 1);
+    trm_attention(w, plan, seq->keys, p->att, p->qkv, p->lse);
+    net->mm->run(plan->mix_out, p->att, &l->o, w->o);
+    net->rows->norm(
+        x, p->xa1, p->inv1, w->o, plan->s, net->c->hidden_size, (float)net->c->rms_norm_eps);
+}
+
+/* Token mixing reads its weights as the left matrix, so that nothing is transposed. */
+static void mix_mlp(
+    trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *x, const struct place *p) {
+    const trm_net *net = w->net;
+    int d = net->c->hidden_size;
+    net->mm->run(plan->mix_in, l->gate_up_t, p->xa0, p->gu_t);
+    net->rows->swiglu(p->h_t, p->gu_t, 1, trm_config_inner_t(net->c) * d);
+    net->mm->run(plan->mix_out, l->down_t, p->h_t, w->o);
+    net->rows->norm_t(x, p->xa1, p->inv1, w->o, plan->s, d, (float)net->c->rms_norm_eps);
+}
+
+void trm_net_pass(
+    trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at) {
+    const trm_net *net = w->net;
+    int d = net->c->hidden_size, inner = trm_config_inner(net->c);
+    if (tape)
+        memcpy(place_of(w, plan, tape, 0, at).xa0, w->xa,
+            (size_t)plan->s * (size_t)d * net->rows->act_size);
+    for (int i = 0; i < net->c->L_layers; i++) {
+        const trm_net_layer *l = &net->layer[i];
+        struct place p = place_of(w, plan, tape, i, at);
+        if (net->c->mlp_t)
+            mix_mlp(w, plan, l, x, &p);
+        else
+            mix_attention(w, plan, l, x, seq, &p);
+        net->mm->run(plan->gate_up, p.xa1, &l->gate_up, p.gu);
+        net->rows->swiglu(p.h, p.gu, plan->s, inner);
+        net->mm->run(plan->down, p.h, &l->down, w->o);
+        net->rows->norm(x, p.xa2, p.inv2, w->o, plan->s, d, (float)net->c->rms_norm_eps);
+    }
+}
+
+static void mix_attention_back(trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *g,
+    const trm_seq *seq, const struct place *p, void *dqkv, void *go) {
+    const trm_net *net = w->net;
+    net->rows->norm_back(g, go, p->xa1, p->inv1, plan->s, net->c->hidden_size);
+    net->mm->run(plan->d_mix_out, go, &l->o_b, w->att);
+    trm_attention_back(w, plan, seq->keys, dqkv, w->att, p->qkv, p->att, p->lse);
+    if (seq->rope)
+        rotate(w, dqkv, plan->s, seq->rope, -1);
+    net->mm->run(plan->d_mix_in, dqkv, &l->qkv_b, g);
+}
+
+static void mix_mlp_back(trm_work *w, const trm_plan *plan, int layer, float *g,
+    const struct place *p, void *go, float *dw) {
+    const trm_net *net = w->net;
+    const trm_net_layer *l = &net->layer[layer];
+    int d = net->c->hidden_size;
+    net->rows->norm_t_back(g, go, p->xa1, p->inv1, plan->s, d, w->tmp);
+    net->mm->run(plan->d_mix_out, l->down_t, go, w->h_t);
+    net->mm->run(plan->w_mix_out, go, p->h_t,
+        dw + trm_layout_find(net->layout, TRM_W_DOWN_T, layer)->offset);
+    net->rows->swiglu_back(p->gu_t, w->h_t, 1, trm_config_inner_t(net->c) * d);
+    net->mm->run(plan->w_mix_in, p->gu_t, p->xa0,
+        dw + trm_layout_find(net->layout, TRM_W_GATE_UP_T, layer)->offset);
+    net->mm->run(plan->d_mix_in, l->gate_up_t, p->gu_t, g);
+}
+
+void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_seq *seq,
+    trm_tape *tape, int at, float *dw) {
+    const trm_net *net = w->net;
+    int d = net->c->hidden_size, inner = trm_config_inner(net->c);
+    size_t act = net->rows->act_size, sd = (size_t)plan->s * (size_t)d;
+    for (int i = net->c->L_layers - 1; i >= 0; i--) {
+        const trm_net_layer *l = &net->layer[i];
+        trm_tape_layer *tl = &tape->layer[i];
+        struct place p = place_of(w, plan, tape, i, at);
+        void *gd = nth(tl->gd, sd, at, act), *go = nth(tl->go, sd, at, act);
+        net->rows->norm_back(g, gd, p.xa2, p.inv2, plan->s, d);
+        net->mm->run(plan->d_down, gd, &l->down_b, w->h);
+        net->rows->swiglu_back(p.gu, w->h, plan->s, inner);
+        net->mm->run(plan->d_gate_up, p.gu, &l->gate_up_b, g);
+        if (net->c->mlp_t)
+            mix_mlp_back(w, plan, i, g, &p, go, dw);
+        else
+            mix_attention_back(w, plan, l, g, seq, &p, nth(tl->dqkv, 3 * sd, at, act), go);
+    }
+}
+
+void trm_net_weight_grads(trm_work *w, const trm_plan *plan, trm_tape *tape, float *dw) {
+    const trm_net *net = w->net;
+    for (int i = 0; i < net->c->L_layers; i++) {
+        trm_tape_layer *t = &tape->layer[i];
+        const trm_layout *lay = net->layout;
+        net->mm->run(plan->w_down, t->gd, t->h, dw + trm_layout_find(lay, TRM_W_DOWN, i)->offset);
+        net->mm->run(
+            plan->w_gate_up, t->gu, t->xa1, dw + trm_layout_find(lay, TRM_W_GATE_UP, i)->offset);
+        if (net->c->mlp_t)
+            continue; /* added pass by pass */
+        net->mm->run(plan->w_mix_out, t->go, t->att, dw + trm_layout_find(lay, TRM_W_O, i)->offset);
+        net->mm->run(
+            plan->w_mix_in, t->dqkv, t->xa0, dw + trm_layout_find(lay, TRM_W_QKV, i)->offset);
+    }
+}
+
+/* Stride of the score buffers: whole cache lines. */
+static int score_stride(int s) {
+    return (s + 15) / 16 * 16;
+}
+
+static const void *channel(const void *base, size_t element, size_t act) {
+    return (const char *)base + element * act;
+}
+
+void trm_attention(
+    trm_work *w, const trm_plan *plan, int keys, void *out, const void *qkv, float *lse) {
+    const trm_net *net = w->net;
+    int heads = net->c->num_heads, s = plan->s, ld = score_stride(s);
+    size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)heads, act = net->rows->act_size;
+    float scale = 1.0f / sqrtf((float)hd);
+    if (net->c->pos_encodings == TRM_POS_UNITS) {
+        net->rows->units(out, qkv, heads, (int)hd, scale);
+        return;
+    }
+    for (int h = 0; h < heads; h++)
+        for (int q0 = 0; q0 < s; q0 += TRM_QUERY_BLOCK) {
+            int rows = s - q0 < TRM_QUERY_BLOCK ? s - q0 : TRM_QUERY_BLOCK;
+            int tail = rows < TRM_QUERY_BLOCK;
+            size_t at = (size_t)h * hd, row = (size_t)q0;
+            net->mm->run(plan->qk[tail], channel(qkv, row * 3 * d + at, act),
+                channel(qkv, d + at, act), w->scores);
+            net->rows->softmax(w->p, ld, w->scores, ld, rows, keys, scale,
+                lse ? lse + (ptrdiff_t)h * s + q0 : NULL);
+            net->mm->run(plan->pv[tail], w->p, channel(qkv, 2 * d + at, act),
+                (char *)out + (row * d + at) * act);
+        }
+}
+
+/* Copies a head's f32 gradient (s, hd) into its channels of dqkv. */
+static void store_head(
+    const trm_rows *rows, void *dqkv, const float *g, int s, size_t hd, size_t at, size_t ld) {
+    for (int r = 0; r < s; r++)
+        rows->to_act((char *)dqkv + ((size_t)r * ld + at) * rows->act_size, g + (size_t)r * hd, hd);
+}
+
+static void head_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, const void *dout,
+    const void *qkv, const void *att, const float *lse, int h) {
+    const trm_net *net = w->net;
+    int s = plan->s, ld = score_stride(s);
+    size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)net->c->num_heads;
+    size_t act = net->rows->act_size, at = (size_t)h * hd;
+    float scale = 1.0f / sqrtf((float)hd), *dk = w->dkv, *dv = w->dkv + (size_t)s * hd;
+    const void *k = channel(qkv, d + at, act), *v = channel(qkv, 2 * d + at, act);
+    memset(w->dkv, 0, 2 * (size_t)s * hd * sizeof(float));
+    for (int q0 = 0; q0 < s; q0 += TRM_QUERY_BLOCK) {
+        int rows = s - q0 < TRM_QUERY_BLOCK ? s - q0 : TRM_QUERY_BLOCK;
+        int tail = rows < TRM_QUERY_BLOCK;
+        size_t row = (size_t)q0;
+        const void *q = channel(qkv, row * 3 * d + at, act);
+        const void *go = channel(dout, row * d + at, act);
+        net->mm->run(plan->qk[tail], q, k, w->scores);
+        net->rows->softmax_again(
+            w->p, ld, w->scores, ld, rows, keys, scale, lse + (ptrdiff_t)h * s + q0);
+        net->mm->run(plan->dv[tail], w->p, go, dv);
+        net->mm->run(plan->dp[tail], go, v, w->dscores);
+        net->rows->row_dot(w->tmp, channel(att, row * d + at, act), go, rows, (int)d, (int)hd);
+        net->rows->softmax_back(w->ds, ld, w->p, w->dscores, ld, rows, keys, scale, w->tmp);
+        net->mm->run(plan->dq[tail], w->ds, k, (char *)dqkv + (row * 3 * d + at) * act);
+        net->mm->run(plan->dk[tail], w->ds, q, dk);
+    }
+    store_head(net->rows, dqkv, dk, s, hd, d + at, 3 * d);
+    store_head(net->rows, dqkv, dv, s, hd, 2 * d + at, 3 * d);
+}
+
+void trm_attention_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, const void *dout,
+    const void *qkv, const void *att, const float *lse) {
+    const trm_net *net = w->net;
+    int heads = net->c->num_heads, hd = net->c->hidden_size / heads;
+    if (net->c->pos_encodings == TRM_POS_UNITS) {
+        net->rows->units_back(dqkv, dout, qkv, heads, hd, 1.0f / sqrtf((float)hd));
+        return;
+    }
+    for (int h = 0; h < heads; h++)
+        head_back(w, plan, keys, dqkv, dout, qkv, att, lse, h);
+}

@@ -1,0 +1,356 @@
+/* Buffers of a thread, tapes, and plans (the prepared products of one sequence length).
+ * Each is owned by the thread that uses it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "net.h"
+
+/* Carves aligned pieces from one block: first a dry run to learn its size, then for real. */
+struct carver {
+    char *base;
+    size_t used;
+};
+
+static void *carve(struct carver *c, size_t elements, size_t size) {
+    void *at = c->base ? c->base + c->used : NULL;
+    c->used += (elements * size + 63) / 64 * 64;
+    return at;
+}
+
+static void carve_work(trm_work *w, struct carver *k) {
+    const trm_config *c = w->net->c;
+    size_t s = (size_t)w->max_s, d = (size_t)c->hidden_size, act = w->net->rows->act_size;
+    size_t in = (size_t)trm_config_inner(c), ld = (s + 15) / 16 * 16, big = s > d ? s : d;
+    bool full = !c->mlp_t && c->pos_encodings != TRM_POS_UNITS, train = w->net->train;
+    w->o = carve(k, s * d, 4);
+    w->inv = carve(k, big, 4);
+    w->tmp = carve(k, 2 * big, 4);
+    w->xa = carve(k, s * d, act);
+    w->xa1 = carve(k, s * d, act);
+    w->gu = carve(k, 2 * s * in, act);
+    w->h = carve(k, s * in, act);
+    if (c->mlp_t) {
+        size_t in_t = (size_t)trm_config_inner_t(c);
+        w->gu_t = carve(k, 2 * in_t * d, act);
+        w->h_t = carve(k, in_t * d, act);
+        return;
+    }
+    w->qkv = carve(k, 3 * s * d, act);
+    w->att = carve(k, s * d, act);
+    if (full) {
+        w->scores = carve(k, TRM_QUERY_BLOCK * ld, 4);
+        w->p = carve(k, TRM_QUERY_BLOCK * ld, act);
+    }
+    if (full && train) {
+        w->dscores = carve(k, TRM_QUERY_BLOCK * ld, 4);
+        w->ds = carve(k, TRM_QUERY_BLOCK * ld, act);
+        w->dkv = carve(k, 2 * s * d / (size_t)c->num_heads, 4);
+    }
+}
+
+int trm_work_new(trm_work **out, const trm_net *net, int max_s, trm_error *err) {
+    trm_work *w = calloc(1, sizeof *w);
+    if (!w)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for working buffers");
+    w->net = net;
+    w->max_s = max_s;
+    struct carver k = {NULL, 0};
+    carve_work(w, &k);
+    w->block = aligned_alloc(64, k.used);
+    if (!w->block) {
+        free(w);
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for %zu bytes of buffers", k.used);
+    }
+    memset(w->block, 0, k.used);
+    w->bytes = k.used;
+    k = (struct carver){w->block, 0};
+    carve_work(w, &k);
+    *out = w;
+    return TRM_OK;
+}
+
+static void carve_tape(trm_tape *t, const trm_net *net, struct carver *k) {
+    const trm_config *c = net->c;
+    size_t n = (size_t)t->seqs * (size_t)t->passes, s = (size_t)t->s, d = (size_t)c->hidden_size;
+    size_t in = (size_t)trm_config_inner(c), in_t = (size_t)trm_config_inner_t(c);
+    size_t act = net->rows->act_size;
+    for (int i = 0; i <= c->L_layers; i++) {
+        trm_tape_layer *l = &t->layer[i];
+        l->xa0 = carve(k, n * s * d, act);
+        if (i == c->L_layers)
+            return;
+        l->xa1 = carve(k, n * s * d, act);
+        l->gu = carve(k, n * 2 * s * in, act);
+        l->h = carve(k, n * s * in, act);
+        l->go = carve(k, n * s * d, act);
+        l->gd = carve(k, n * s * d, act);
+        l->inv1 = carve(k, n * (c->mlp_t ? d : s), 4);
+        l->inv2 = carve(k, n * s, 4);
+        if (c->mlp_t) {
+            l->gu_t = carve(k, n * 2 * in_t * d, act);
+            l->h_t = carve(k, n * in_t * d, act);
+        } else {
+            l->qkv = carve(k, n * 3 * s * d, act);
+            l->att = carve(k, n * s * d, act);
+            l->dqkv = carve(k, n * 3 * s * d, act);
+            l->lse = carve(k, n * s * (size_t)c->num_heads, 4);
+        }
+    }
+}
+
+int trm_tape_new(trm_tape **out, const trm_net *net, int seqs, int passes, int s, trm_error *err) {
+    trm_tape *t = calloc(1, sizeof *t);
+    if (t)
+        t->layer = calloc((size_t)net->c->L_layers + 1, sizeof *t->layer);
+    if (!t || !t->layer) {
+        free(t);
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a tape");
+    }
+    t->seqs = seqs;
+    t->passes = passes;
+    t->s = s;
+    struct carver k = {NULL, 0};
+    carve_tape(t, net, &k);
+    t->block = aligned_alloc(64, k.used);
+    if (!t->block) {
+        trm_tape_free(t);
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for %zu bytes of tape", k.used);
+    }
+    t->bytes = k.used;
+    k = (struct carver){t->block, 0};
+    carve_tape(t, net, &k);
+    *out = t;
+    return TRM_OK;
+}
+
+void trm_tape_free(trm_tape *t) {
+    if (!t)
+        return;
+    free(t->block);
+    free(t->layer);
+    free(t);
+}
+
+/* Collects the first error of a row of makes. */
+struct maker {
+    const trm_net *net;
+    trm_error *err;
+    int r;
+};
+
+static void make(struct maker *k, trm_mm **out, trm_mm_desc d) {
+    if (!k->r)
+        k->r = k->net->mm->make(out, &d, k->err);
+}
+
+static void plan_forward(struct maker *k, trm_plan *p) {
+    const trm_config *c = k->net->c;
+    trm_net_layer *l = &k->net->layer[0];
+    int s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
+    if (c->mlp_t) {
+        make(k, &p->mix_in,
+            (trm_mm_desc){
+                .m = 2 * in_t, .n = d, .k = s, .lda = s, .ldb = d, .ldc = d, .c_act = true});
+        make(k, &p->mix_out,
+            (trm_mm_desc){.m = s, .n = d, .k = in_t, .lda = in_t, .ldb = d, .ldc = d});
+    } else {
+        make(k, &p->mix_in,
+            (trm_mm_desc){.m = s,
+                .n = 3 * d,
+                .k = d,
+                .lda = d,
+                .ldc = 3 * d,
+                .c_act = true,
+                .pack = &l->qkv});
+        make(k, &p->mix_out,
+            (trm_mm_desc){.m = s, .n = d, .k = d, .lda = d, .ldc = d, .pack = &l->o});
+    }
+    make(k, &p->gate_up,
+        (trm_mm_desc){.m = s,
+            .n = 2 * in,
+            .k = d,
+            .lda = d,
+            .ldc = 2 * in,
+            .c_act = true,
+            .pack = &l->gate_up});
+    make(
+        k, &p->down, (trm_mm_desc){.m = s, .n = d, .k = in, .lda = in, .ldc = d, .pack = &l->down});
+}
+
+/* Query blocks: index 0 full, 1 the rest; a size that does not occur is not made. */
+static void plan_attention(struct maker *k, trm_plan *p) {
+    const trm_config *c = k->net->c;
+    int s = p->s, d = c->hidden_size, hd = d / c->num_heads, ld = (s + 15) / 16 * 16;
+    int size[2] = {s >= TRM_QUERY_BLOCK ? TRM_QUERY_BLOCK : 0, s % TRM_QUERY_BLOCK};
+    for (int i = 0; i < 2; i++) {
+        int m = size[i];
+        if (!m)
+            continue;
+        make(k, &p->qk[i],
+            (trm_mm_desc){
+                .m = m, .n = s, .k = hd, .lda = 3 * d, .ldb = 3 * d, .tb = true, .ldc = ld});
+        make(k, &p->pv[i],
+            (trm_mm_desc){
+                .m = m, .n = hd, .k = s, .lda = ld, .ldb = 3 * d, .ldc = d, .c_act = true});
+        if (!p->seqs)
+            continue;
+        make(k, &p->dv[i],
+            (trm_mm_desc){
+                .m = s, .n = hd, .k = m, .lda = ld, .ta = true, .ldb = d, .ldc = hd, .add = true});
+        make(k, &p->dp[i],
+            (trm_mm_desc){.m = m, .n = s, .k = hd, .lda = d, .ldb = 3 * d, .tb = true, .ldc = ld});
+        make(k, &p->dq[i],
+            (trm_mm_desc){
+                .m = m, .n = hd, .k = s, .lda = ld, .ldb = 3 * d, .ldc = 3 * d, .c_act = true});
+        make(k, &p->dk[i],
+            (trm_mm_desc){.m = s,
+                .n = hd,
+                .k = m,
+                .lda = ld,
+                .ta = true,
+                .ldb = 3 * d,
+                .ldc = hd,
+                .add = true});
+    }
+}
+
+static void plan_backward(struct maker *k, trm_plan *p, int passes) {
+    const trm_config *c = k->net->c;
+    trm_net_layer *l = &k->net->layer[0];
+    int s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
+    int rows = p->seqs * passes * s;
+    make(k, &p->d_down,
+        (trm_mm_desc){
+            .m = s, .n = in, .k = d, .lda = d, .ldc = in, .c_act = true, .pack = &l->down_b});
+    make(k, &p->d_gate_up,
+        (trm_mm_desc){.m = s,
+            .n = d,
+            .k = 2 * in,
+            .lda = 2 * in,
+            .ldc = d,
+            .add = true,
+            .pack = &l->gate_up_b});
+    make(k, &p->w_down,
+        (trm_mm_desc){
+            .m = d, .n = in, .k = rows, .lda = d, .ta = true, .ldb = in, .ldc = in, .add = true});
+    make(k, &p->w_gate_up,
+        (trm_mm_desc){.m = 2 * in,
+            .n = d,
+            .k = rows,
+            .lda = 2 * in,
+            .ta = true,
+            .ldb = d,
+            .ldc = d,
+            .add = true});
+    if (c->mlp_t) {
+        make(k, &p->d_mix_out,
+            (trm_mm_desc){.m = in_t,
+                .n = d,
+                .k = s,
+                .lda = in_t,
+                .ta = true,
+                .ldb = d,
+                .ldc = d,
+                .c_act = true});
+        make(k, &p->d_mix_in,
+            (trm_mm_desc){.m = s,
+                .n = d,
+                .k = 2 * in_t,
+                .lda = s,
+                .ta = true,
+                .ldb = d,
+                .ldc = d,
+                .add = true});
+        make(k, &p->w_mix_out,
+            (trm_mm_desc){.m = s,
+                .n = in_t,
+                .k = d,
+                .lda = d,
+                .ldb = d,
+                .tb = true,
+                .ldc = in_t,
+                .add = true});
+        make(k, &p->w_mix_in,
+            (trm_mm_desc){.m = 2 * in_t,
+                .n = s,
+                .k = d,
+                .lda = d,
+                .ldb = d,
+                .tb = true,
+                .ldc = s,
+                .add = true});
+        return;
+    }
+    make(k, &p->d_mix_out,
+        (trm_mm_desc){.m = s, .n = d, .k = d, .lda = d, .ldc = d, .c_act = true, .pack = &l->o_b});
+    make(k, &p->d_mix_in,
+        (trm_mm_desc){
+            .m = s, .n = d, .k = 3 * d, .lda = 3 * d, .ldc = d, .add = true, .pack = &l->qkv_b});
+    make(k, &p->w_mix_out,
+        (trm_mm_desc){
+            .m = d, .n = d, .k = rows, .lda = d, .ta = true, .ldb = d, .ldc = d, .add = true});
+    make(k, &p->w_mix_in,
+        (trm_mm_desc){.m = 3 * d,
+            .n = d,
+            .k = rows,
+            .lda = 3 * d,
+            .ta = true,
+            .ldb = d,
+            .ldc = d,
+            .add = true});
+}
+
+static void plan_free(const trm_mm_lib *lib, trm_plan *p) {
+    trm_mm *all[] = {p->mix_in, p->mix_out, p->gate_up, p->down, p->qk[0], p->qk[1], p->pv[0],
+        p->pv[1], p->d_mix_in, p->d_mix_out, p->d_gate_up, p->d_down, p->w_mix_in, p->w_mix_out,
+        p->w_gate_up, p->w_down, p->dv[0], p->dv[1], p->dp[0], p->dp[1], p->dq[0], p->dq[1],
+        p->dk[0], p->dk[1]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i])
+            lib->free(all[i]);
+    free(p);
+}
+
+int trm_plan_length(const trm_config *c, int s) {
+    int step = !c->packed ? 1 : s <= 256 ? 16 : 32;
+    return (s + step - 1) / step * step;
+}
+
+int trm_work_plan(trm_plan **out, trm_work *w, int s, int seqs, trm_error *err) {
+    for (trm_plan *p = w->plans; p; p = p->next)
+        if (p->s == s && p->seqs == seqs) {
+            *out = p;
+            return TRM_OK;
+        }
+    trm_plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a plan");
+    p->s = s;
+    p->seqs = seqs;
+    struct maker k = {w->net, err, TRM_OK};
+    plan_forward(&k, p);
+    if (!w->net->c->mlp_t && w->net->c->pos_encodings != TRM_POS_UNITS)
+        plan_attention(&k, p);
+    if (seqs)
+        plan_backward(&k, p, w->net->c->L_cycles + 1);
+    if (k.r) {
+        plan_free(w->net->mm, p);
+        return k.r;
+    }
+    p->next = w->plans;
+    w->plans = p;
+    *out = p;
+    return TRM_OK;
+}
+
+void trm_work_free(trm_work *w) {
+    if (!w)
+        return;
+    while (w->plans) {
+        trm_plan *p = w->plans;
+        w->plans = p->next;
+        plan_free(w->net->mm, p);
+    }
+    free(w->block);
+    free(w);
+}

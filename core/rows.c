@@ -1,0 +1,125 @@
+/* Row kernels for one instruction set (see rows.h). CMake compiles this file once per
+ * instruction set with TRM_ISA naming it; the loops are plain C that the compiler
+ * vectorises. The two element types share their text through rows_act.h. */
+#include <math.h>
+#include <string.h>
+
+#include "rows.h"
+
+#define PASTE3_(a, b, c) a##b##c
+#define PASTE3(a, b, c) PASTE3_(a, b, c)
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
+
+/* e^x for |x| below 87, to about 2 units in the last place: 2^k * p(f) with |f| <= 1/2.
+ * Inline so that loops over it vectorise. */
+static inline float exp_fast(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 87.0f ? 87.0f : x;
+    float t = x * 1.44269504f;
+    int k = (int)(t + (t < 0 ? -0.5f : 0.5f));
+    float f = t - (float)k;
+    float p = 1.535336188e-4f;
+    p = p * f + 1.339887440e-3f;
+    p = p * f + 9.618437357e-3f;
+    p = p * f + 5.550332548e-2f;
+    p = p * f + 2.402264791e-1f;
+    p = p * f + 6.931472028e-1f;
+    p = p * f + 1.0f;
+    union {
+        int32_t i;
+        float f;
+    } scale = {.i = (k + 127) << 23};
+    return p * scale.f;
+}
+
+static inline float sigmoid_fast(float x) {
+    return 1.0f / (1.0f + exp_fast(-x));
+}
+
+static inline float bf16_to_float(uint16_t b) {
+    union {
+        uint32_t u;
+        float f;
+    } v = {.u = (uint32_t)b << 16};
+    return v.f;
+}
+
+static inline uint16_t bf16_from_float(float x) {
+    union {
+        float f;
+        uint32_t u;
+    } v = {.f = x};
+    return (uint16_t)((v.u + 0x7FFFu + ((v.u >> 16) & 1u)) >> 16);
+}
+
+/* cells of unit u of kind 0 row, 1 column, 2 box */
+static inline int unit_cell(int kind, int u, int i) {
+    if (kind == 0)
+        return u * 9 + i;
+    if (kind == 1)
+        return i * 9 + u;
+    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
+}
+
+static void argmax_f32(int32_t *answer, float *conf, const float *logits, int rows, int v) {
+    for (int r = 0; r < rows; r++) {
+        const float *l = logits + (ptrdiff_t)r * v;
+        int best = 0;
+        for (int i = 1; i < v; i++)
+            best = l[i] > l[best] ? i : best;
+        float sum = 0;
+        for (int i = 0; i < v; i++)
+            sum += exp_fast(l[i] - l[best]);
+        answer[r] = best;
+        conf[r] = 1.0f / sum;
+    }
+}
+
+static void head_f32(float *logits, const float *x, const float *w, int rows, int d, int v) {
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < v; j++) {
+            const float *restrict a = x + (ptrdiff_t)r * d, *restrict b = w + (ptrdiff_t)j * d;
+            float sum = 0;
+            for (int i = 0; i < d; i++)
+                sum += a[i] * b[i];
+            logits[(ptrdiff_t)r * v + j] = sum;
+        }
+}
+
+static void head_back_f32(float *g, float *dw, const float *dlogits, const float *x, const float *w,
+    int rows, int d, int v) {
+    for (int r = 0; r < rows; r++) {
+        float *restrict gr = g + (ptrdiff_t)r * d;
+        const float *restrict xr = x + (ptrdiff_t)r * d;
+        memset(gr, 0, (size_t)d * sizeof(float));
+        for (int j = 0; j < v; j++) {
+            float k = dlogits[(ptrdiff_t)r * v + j];
+            const float *restrict wj = w + (ptrdiff_t)j * d;
+            float *restrict dj = dw + (ptrdiff_t)j * d;
+            for (int i = 0; i < d; i++) {
+                gr[i] += k * wj[i];
+                dj[i] += k * xr[i];
+            }
+        }
+    }
+}
+
+#define ACT float
+#define GET(x) (x)
+#define PUT(x) (x)
+#define FN(name) PASTE3(name, _f32_, TRM_ISA)
+#define ACT_IS_BF16 false
+#include "rows_act.h"
+#undef ACT
+#undef GET
+#undef PUT
+#undef FN
+#undef ACT_IS_BF16
+
+#define ACT uint16_t
+#define GET(x) bf16_to_float(x)
+#define PUT(x) bf16_from_float(x)
+#define FN(name) PASTE3(name, _bf16_, TRM_ISA)
+#define ACT_IS_BF16 true
+#include "rows_act.h"

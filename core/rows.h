@@ -1,0 +1,76 @@
+/* Row kernels: everything in a recursion step that is not a matrix product.
+ *
+ * Activations that feed matrix products are "act" elements: float (f32 backends) or bf16
+ * bits in uint16_t (bf16 backends). The residual stream is always f32. Each kernel exists
+ * for both and for several instruction sets; trm_rows_get() picks at run time. Kernels are
+ * pure functions over the caller's buffers: no state, no allocation, any thread. Buffers of
+ * different arguments do not overlap unless a kernel says so.
+ */
+#ifndef TRM_ROWS_H
+#define TRM_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct trm_rows {
+    bool bf16;
+    size_t act_size;
+    const char *isa;
+
+    void (*to_act)(void *out, const float *in, size_t n);
+    void (*from_act)(float *out, const void *in, size_t n);
+    /* x = a + b (+ c if not NULL), xa = act(x) */
+    void (*add)(float *x, void *xa, const float *a, const float *b, const float *c, size_t n);
+    /* Post-norm residual of the paper: x = rmsnorm(x + o) over the last axis, x (rows, d);
+     * inv[row] = 1 / rms. xa = act(x). */
+    void (*norm)(float *x, void *xa, float *inv, const float *o, int rows, int d, float eps);
+    /* The same over the first axis (token mixing): every column is normalised; inv (d). */
+    void (*norm_t)(float *x, void *xa, float *inv, const float *o, int rows, int d, float eps);
+    /* Gradient of norm: g = inv * (g - y * mean(g * y)), ga = act(g); y (rows, d) act. */
+    void (*norm_back)(float *g, void *ga, const void *y, const float *inv, int rows, int d);
+    /* tmp (2 d) floats of work space. */
+    void (*norm_t_back)(
+        float *g, void *ga, const void *y, const float *inv, int rows, int d, float *tmp);
+    /* SwiGLU: h (rows, n) = silu(gate) * up; row r has its gate at gu + r * 2n, up n later. */
+    void (*swiglu)(void *h, const void *gu, int rows, int n);
+    /* Gradient: replaces gu by d(gate), d(up), given dh (rows, n). */
+    void (*swiglu_back)(void *gu, const void *dh, int rows, int n);
+    /* Rotary positions, in place: x has `rows` rows of stride ld; `heads` heads of hd
+     * channels each; pairs lie block/2 apart within blocks of `block` channels. cs holds per
+     * row hd/2 cosines, then hd/2 sines. sign -1 rotates back (the gradient). */
+    void (*rope)(
+        void *x, int rows, int ld, int heads, int hd, int block, const float *cs, float sign);
+    /* Row softmax of scores (rows, cols; stride ld): p = act(softmax(scale * s)) with stride
+     * ldp, padding columns cols..ldp-1 zeroed; lse[row] = log sum exp (may be NULL). */
+    void (*softmax)(
+        void *p, int ldp, const float *s, int ld, int rows, int cols, float scale, float *lse);
+    /* p = act(exp(scale * s - lse)): the softmax again, in the backward pass. */
+    void (*softmax_again)(void *p, int ldp, const float *s, int ld, int rows, int cols, float scale,
+        const float *lse);
+    /* ds = act(scale * p * (dp - delta[row])); padding zeroed. */
+    void (*softmax_back)(void *ds, int ldp, const void *p, const float *dp, int ld, int rows,
+        int cols, float scale, const float *delta);
+    /* delta[row] = sum over the hd channels of one head of o * do, stride ld. */
+    void (*row_dot)(float *delta, const void *o, const void *go, int rows, int ld, int hd);
+    /* Sudoku attention within rows, columns or boxes: qkv (81, 3 d) after positions, out
+     * (81, d). Head h uses unit kind h % 3. */
+    void (*units)(void *out, const void *qkv, int heads, int hd, float scale);
+    /* Its gradient: dqkv (81, 3 d) from dout (81, d). */
+    void (*units_back)(
+        void *dqkv, const void *dout, const void *qkv, int heads, int hd, float scale);
+    /* The heads, always in f32: logits (rows, v) = x (rows, d) w^T (v, d). */
+    void (*head)(float *logits, const float *x, const float *w, int rows, int d, int v);
+    /* g (rows, d) = dlogits w; dw (v, d) += dlogits^T x. */
+    void (*head_back)(float *g, float *dw, const float *dlogits, const float *x, const float *w,
+        int rows, int d, int v);
+    /* answer[row] = argmax of logits (rows, v), conf[row] = its softmax probability. */
+    void (*argmax)(int32_t *answer, float *conf, const float *logits, int rows, int v);
+} trm_rows;
+
+const trm_rows *trm_rows_get(bool bf16);
+/* As trm_rows_get, but for the named instruction set ("generic" is always there), NULL if
+ * this processor or build has none such: tests compare them all. */
+const trm_rows *trm_rows_for(bool bf16, const char *isa);
+
+#endif
