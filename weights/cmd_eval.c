@@ -174,7 +174,7 @@ static int run(const cli_command *cmd, int argc, char **argv) {
                                       "model file, or a shipped one's name"},
         {"limit", 'l', CLI_INT, &v.limit, 1, 1e9, "N", "only the first N puzzles"},
         CLI_POLICY_OPTIONS(po),
-        {"one-by-one", '1', CLI_FLAG, &v.one_by_one, 0, 0, NULL,
+        {"one-by-one", 0, CLI_FLAG, &v.one_by_one, 0, 0, NULL,
             "each puzzle alone: latency percentiles"},
         {"calibration", 0, CLI_FLAG, &v.calibrate, 0, 0, NULL,
             "reliability table of the halt logit"},

@@ -17,10 +17,12 @@ static int is_zip(bool *out, const char *path, trm_error *err) {
     if (!f)
         return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
     size_t n = fread(head, 1, sizeof head, f);
-    int r = ferror(f) ? trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno)) : TRM_OK;
+    bool failed = ferror(f) != 0;
+    if (failed)
+        (void)trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
     (void)fclose(f);
     *out = n == 4 && memcmp(head, "PK\3\4", 4) == 0;
-    return r;
+    return failed ? TRM_E_IO : TRM_OK;
 }
 
 static int from_pt(trm_model **out, const char *path, const trm_config *c, trm_error *err) {
@@ -28,8 +30,9 @@ static int from_pt(trm_model **out, const char *path, const trm_config *c, trm_e
     int r = trm_pt_open(&f, path, err);
     if (r)
         return r;
+    r = TRM_E_NOMEM;
     int n = trm_pt_count(f);
-    const trm_st_view **views = calloc((size_t)n + 1, sizeof *views);
+    const trm_st_view **views = calloc((size_t)n + 1, sizeof(void *));
     if (views) {
         trm_error inner;
         for (int i = 0; i < n; i++)
@@ -38,7 +41,7 @@ static int from_pt(trm_model **out, const char *path, const trm_config *c, trm_e
         if (r)
             (void)trm_fail(err, r, "%s: %s", path, inner.text);
     } else {
-        r = trm_fail(err, TRM_E_NOMEM, "%s: out of memory", path);
+        (void)trm_fail(err, r, "%s: out of memory", path);
     }
     free(views);
     trm_pt_close(f);
@@ -55,9 +58,10 @@ static int load(trm_model **out, const char *path, const char *config, trm_error
         return r;
     if (!zip)
         return trm_model_open(out, path, config ? &c : NULL, err);
-    if (!config)
-        return trm_fail(err, TRM_E_ARG, "a PyTorch checkpoint needs --config CONFIG.json");
-    return from_pt(out, path, &c, err);
+    if (config)
+        return from_pt(out, path, &c, err);
+    (void)trm_fail(err, TRM_E_ARG, "a PyTorch checkpoint needs --config CONFIG.json");
+    return TRM_E_ARG;
 }
 
 /* The official configurations do not say what they were trained on; their sizes do. */

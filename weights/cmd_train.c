@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -132,12 +131,6 @@ static int steps(struct train *t, trm_train_log *l, trm_error *err) {
     return r;
 }
 
-static int make_folder(const char *path, trm_error *err) {
-    if (mkdir(path, 0777) && errno != EEXIST)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
-    return TRM_OK;
-}
-
 /* A forgotten --resume must not cost a run. */
 static int refuse_overwriting(const struct train *t, trm_error *err) {
     char path[PATH_MAX];
@@ -163,8 +156,6 @@ static int open_trainer(struct train *t, trm_error *err) {
                         : NULL,
         .resume = t->resume};
     int r = trm_recipe_read(&t->recipe, t->recipe_path, err);
-    if (!r)
-        r = make_folder(t->out, err);
     if (!r)
         r = refuse_overwriting(t, err);
     if (!r)

@@ -8,14 +8,13 @@
 #include "cli.h"
 
 static const cli_command *const commands[] = {&cmd_solve, &cmd_eval, &cmd_gen, &cmd_train,
-    &cmd_info, &cmd_import, &cmd_forward, &cmd_grad, &cmd_bench};
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
+    &cmd_info, &cmd_import, &cmd_forward, &cmd_grad, &cmd_bench, NULL};
 
 static void print_usage(FILE *to) {
     fputs("Usage: trm COMMAND [OPTION...]\n\nTiny Recursive Models: solve puzzles, measure, "
           "train, import.\n\nCommands:\n",
         to);
-    for (int i = 0; i < N_COMMANDS; i++)
+    for (int i = 0; commands[i]; i++)
         fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n`trm COMMAND --help` tells the options of each.\n"
           "Exit codes: 0 done, 2 bad input, 1 the machine failed (memory, disk, device).\n",
@@ -35,7 +34,7 @@ static int dispatch(int argc, char **argv) {
         puts("trm " TRM_VERSION);
         return CLI_OK;
     }
-    for (int i = 0; i < N_COMMANDS; i++)
+    for (int i = 0; commands[i]; i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
             return commands[i]->run(commands[i], argc - 1, argv + 1);
     fprintf(stderr, "trm: unknown %s %s (see trm --help)\n",

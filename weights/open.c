@@ -10,36 +10,38 @@
 #include "cli.h"
 #include "trm/cpus.h"
 
-int cli_read_all(char **out, size_t *size, const char *path, trm_error *err) {
-    bool std = strcmp(path, "-") == 0;
-    FILE *f = std ? stdin : fopen(path, "rb");
-    if (!f)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
+static int read_stream(char **out, size_t *size, FILE *f, const char *path, trm_error *err) {
     char *data = NULL;
     size_t used = 0, room = 0;
-    int r = TRM_OK;
     do {
         room = room ? 2 * room : (size_t)1 << 16;
         char *more = realloc(data, room + 1);
         if (!more) {
-            r = trm_fail(err, TRM_E_NOMEM, "%s: out of memory", path);
-            break;
+            free(data);
+            return trm_fail(err, TRM_E_NOMEM, "%s: out of memory", path);
         }
         data = more;
         used += fread(data + used, 1, room - used, f);
     } while (used == room);
-    if (!r && ferror(f))
-        r = trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
-    if (!std)
-        (void)fclose(f);
-    if (r) {
+    if (ferror(f)) {
         free(data);
-        return r;
+        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
     }
     data[used] = 0;
     *out = data;
     *size = used;
     return TRM_OK;
+}
+
+int cli_read_all(char **out, size_t *size, const char *path, trm_error *err) {
+    bool std = strcmp(path, "-") == 0;
+    FILE *f = std ? stdin : fopen(path, "rb");
+    if (!f)
+        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
+    int r = read_stream(out, size, f, path, err);
+    if (!std)
+        (void)fclose(f);
+    return r;
 }
 
 /* Installed models lie beside the binary's folder; those of the build tree in the sources. */

@@ -1,0 +1,128 @@
+"""A killed run does not go on as if nothing had happened, or a bad recipe is taken."""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from support import TRM, Case, GOLDEN, read_tensors
+
+RECIPE = {
+    "task": "sudoku", "seed": 5, "batch": 8, "steps": 40, "warmup": 4, "lr": 0.01,
+    "lr_rest": 0.001, "extra_clues": 30,
+    "model": {"seq_len": 81, "vocab_size": 11, "hidden_size": 32, "H_cycles": 1, "L_cycles": 2,
+              "L_layers": 1, "mlp_t": True, "pos_encodings": "none", "halt_max_steps": 4},
+}
+LOSSES = ["step", "samples", "puzzles", "lm", "q_halt", "total", "lr", "grad_norm", "cells",
+          "exact", "halted_steps", "extra_clues"]
+
+
+class Training(Case):
+    def recipe(self, **change):
+        return self.file("recipe.json", json.dumps({**RECIPE, **change}))
+
+    def log(self, folder):
+        lines = (self.dir / folder / "log.jsonl").read_text().splitlines()
+        return [{k: json.loads(line)[k] for k in LOSSES} for line in lines]
+
+    def train(self, folder, *more, recipe=None):
+        return self.json("train", recipe or self.recipe(), "--out", self.dir / folder, "--threads",
+                         2, "--log-every", 1, *more)
+
+    def test_a_run_ends_with_a_model_that_loads(self):
+        got = self.train("a")
+        self.assertTrue(got["done"])
+        self.assertEqual(got["step"], 40)
+        log = self.log("a")
+        self.assertEqual([line["step"] for line in log], list(range(1, 41)))
+        self.assertEqual(log[-1]["samples"], 40 * 8)
+        info = self.json("info", self.dir / "a/model.safetensors")
+        self.assertEqual(info["config"]["hidden_size"], 32)
+        self.assertEqual(info["config"]["task"], "sudoku")
+        puzzle = "." * 81
+        self.ok("solve", "sudoku", "--model", self.dir / "a/model.safetensors", "--attempts", 1,
+                stdin=puzzle)
+
+    def test_losses_fall(self):
+        log = self.log_of_training(steps=150)
+        first, last = log[:10], log[-10:]
+        self.assertLess(sum(x["lm"] for x in last), 0.9 * sum(x["lm"] for x in first))
+
+    def log_of_training(self, **change):
+        self.train("long", recipe=self.recipe(**change))
+        return self.log("long")
+
+    def kill(self, folder, steps, how):
+        """Starts a run that saves after every step and ends it after `steps` log lines."""
+        run = subprocess.Popen([TRM, "train", self.recipe(), "--out", self.dir / folder,
+                                "--threads", "2", "--log-every", "1", "--save-every", "0"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        log = self.dir / folder / "log.jsonl"
+        until = time.monotonic() + 120
+        while not log.exists() or log.read_text().count("\n") < steps:
+            self.assertIsNone(run.poll(), "the run ended by itself")
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.005)
+        os.kill(run.pid, how)
+        _, said = run.communicate(timeout=60)
+        return run.returncode, said.decode()
+
+    def same_as_unbroken(self, folder):
+        self.train("whole")
+        self.assertTrue(self.train(folder, "--resume")["done"])
+        self.assertEqual(self.log(folder), self.log("whole"))
+        a = read_tensors(self.dir / folder / "model.safetensors")
+        b = read_tensors(self.dir / "whole/model.safetensors")
+        self.assertEqual(a, b)
+
+    def test_a_killed_run_resumes_to_the_same_losses_and_weights(self):
+        code, _ = self.kill("killed", 7, signal.SIGKILL)
+        self.assertEqual(code, -signal.SIGKILL)
+        self.same_as_unbroken("killed")
+
+    def test_a_run_that_is_asked_to_stop_saves_first(self):
+        code, said = self.kill("stopped", 3, signal.SIGTERM)
+        self.assertEqual(code, 0, said)
+        self.assertTrue((self.dir / "stopped/state.safetensors").exists())
+        self.same_as_unbroken("stopped")
+
+    def test_minutes_stop_a_run(self):
+        got = self.train("timed", "--minutes", 0.01, recipe=self.recipe(steps=10000000))
+        self.assertFalse(got["done"])
+        self.assertGreater(got["step"], 0)
+        self.assertTrue((self.dir / "timed/model.safetensors").exists())
+
+    def test_a_run_is_not_overwritten(self):
+        self.train("a")
+        before = (self.dir / "a/state.safetensors").read_bytes()
+        self.refused("train", self.recipe(), "--out", self.dir / "a", says="--resume")
+        self.assertEqual((self.dir / "a/state.safetensors").read_bytes(), before)
+
+    def test_recipes_that_are_none(self):
+        for text, says in [("{", "line 1"), ("[]", "not a JSON object"),
+                           (json.dumps({**RECIPE, "btach": 3}), 'unknown key "btach"'),
+                           (json.dumps({**RECIPE, "batch": 0}), '"batch"'),
+                           (json.dumps({**RECIPE, "task": "chess"}), '"task"'),
+                           (json.dumps({**RECIPE, "model": {}}), "seq_len")]:
+            with self.subTest(says):
+                self.refused("train", self.file("bad.json", text), "--out", self.dir / "x",
+                             says=says)
+        self.refused("train", self.dir / "none.json", "--out", self.dir / "x", says="none.json")
+        self.refused("train", self.recipe(), says="missing --out")
+
+    def test_files_that_are_missing(self):
+        self.refused("train", self.recipe(file="none.csv", share_file=0.5), "--out",
+                     self.dir / "x", says="none.csv")
+        self.refused("train", self.recipe(), "--out", self.dir / "no/such/folder",
+                     says="no/such/folder")
+        self.refused("train", self.recipe(), "--out", self.dir / "x", "--init",
+                     self.dir / "none.safetensors", says="none.safetensors")
+
+    def test_a_start_from_another_shape_is_refused(self):
+        self.refused("train", self.recipe(), "--out", self.dir / "x", "--init",
+                     GOLDEN / "maze-attention/model.safetensors", says="maze-attention")
+
+
+if __name__ == "__main__":
+    unittest.main()
