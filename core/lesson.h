@@ -15,6 +15,7 @@ typedef struct trm_lesson {
     int32_t *tokens, *labels; /* (L) */
     uint8_t *row, *col;       /* (L) or unused */
     int steps;                /* supervision steps since it was loaded */
+    bool done;                /* halted: wants a new puzzle before the next step */
     bool fresh;               /* latents and embedding must be made anew */
     trm_rng rng;              /* its own stream: data and exploration */
     /* made by the step */

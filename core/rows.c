@@ -11,14 +11,16 @@
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 
-/* e^x for |x| below 87, to about 2 units in the last place: 2^k * p(f) with |f| <= 1/2.
+/* e^x for |x| below 87, about 1e-7 relative, clamped beyond: 2^k * p(f) with |f| <= 1/2.
  * Inline so that loops over it vectorise. */
 static inline float exp_fast(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 87.0f ? 87.0f : x;
     float t = x * 1.44269504f;
-    int k = (int)(t + (t < 0 ? -0.5f : 0.5f));
-    float f = t - (float)k;
+    float k = __builtin_rintf(t);
+    k = k < -126.0f ? -126.0f : k;
+    k = k > 126.0f ? 126.0f : k;
+    float f = t - k;
+    f = f < -1.0f ? -1.0f : f; /* only where x was out of range */
+    f = f > 1.0f ? 1.0f : f;
     float p = 1.535336188e-4f;
     p = p * f + 1.339887440e-3f;
     p = p * f + 9.618437357e-3f;
@@ -26,11 +28,10 @@ static inline float exp_fast(float x) {
     p = p * f + 2.402264791e-1f;
     p = p * f + 6.931472028e-1f;
     p = p * f + 1.0f;
-    union {
-        int32_t i;
-        float f;
-    } scale = {.i = (k + 127) << 23};
-    return p * scale.f;
+    int32_t bits = ((int32_t)k + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return p * scale;
 }
 
 static inline float sigmoid_fast(float x) {
@@ -38,19 +39,16 @@ static inline float sigmoid_fast(float x) {
 }
 
 static inline float bf16_to_float(uint16_t b) {
-    union {
-        uint32_t u;
-        float f;
-    } v = {.u = (uint32_t)b << 16};
-    return v.f;
+    uint32_t u = (uint32_t)b << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
 }
 
 static inline uint16_t bf16_from_float(float x) {
-    union {
-        float f;
-        uint32_t u;
-    } v = {.f = x};
-    return (uint16_t)((v.u + 0x7FFFu + ((v.u >> 16) & 1u)) >> 16);
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
 }
 
 /* cells of unit u of kind 0 row, 1 column, 2 box */

@@ -212,7 +212,7 @@ static void FN(row_dot)(float *delta, const void *o, const void *go, int rows, i
 }
 
 /* One unit of one head: gathers nine rows of `in` (stride ld) into out (9, hd). */
-static inline void FN(gather)(
+static inline __attribute__((always_inline)) void FN(gather)(
     float *restrict out, const ACT *restrict in, int ld, int kind, int u, int hd) {
     for (int i = 0; i < 9; i++) {
         const ACT *restrict row = in + (ptrdiff_t)unit_cell(kind, u, i) * ld;
@@ -223,7 +223,7 @@ static inline void FN(gather)(
 
 /* s (9, 16) = a b^T, columns 9..15 zero: keys are laid out by channel so that the inner loop
  * runs over keys without a reduction. */
-static inline void FN(dots)(
+static inline __attribute__((always_inline)) void FN(dots)(
     float *restrict s, const float *restrict a, const float *restrict b, int hd) {
     float bt[64 * 16];
     for (int c = 0; c < hd; c++) {
@@ -243,7 +243,7 @@ static inline void FN(dots)(
 }
 
 /* Softmax of nine rows of nine scores, in place; columns 9..15 become zero. */
-static inline void FN(unit_softmax)(float *restrict s, float scale) {
+static inline __attribute__((always_inline)) void FN(unit_softmax)(float *restrict s, float scale) {
     for (int i = 0; i < 9; i++) {
         float *restrict r = s + (ptrdiff_t)i * 16;
         float top = r[0], sum = 0;
@@ -259,8 +259,8 @@ static inline void FN(unit_softmax)(float *restrict s, float scale) {
 }
 
 /* out (9, hd) = p (9, 16) v (9, hd), or p^T v where `transposed`. */
-static inline void FN(mix)(float *restrict out, const float *restrict p, const float *restrict v,
-    int hd, bool transposed) {
+static inline __attribute__((always_inline)) void FN(mix)(float *restrict out,
+    const float *restrict p, const float *restrict v, int hd, bool transposed) {
     for (int i = 0; i < 9; i++) {
         float acc[64] = {0};
         for (int j = 0; j < 9; j++) {
@@ -273,7 +273,7 @@ static inline void FN(mix)(float *restrict out, const float *restrict p, const f
     }
 }
 
-static inline void FN(scatter)(
+static inline __attribute__((always_inline)) void FN(scatter)(
     ACT *restrict out, const float *restrict in, int ld, int kind, int u, int hd) {
     for (int i = 0; i < 9; i++) {
         ACT *restrict row = out + (ptrdiff_t)unit_cell(kind, u, i) * ld;
@@ -282,7 +282,10 @@ static inline void FN(scatter)(
     }
 }
 
-static void FN(units)(void *out, const void *qkv, int heads, int hd, float scale) {
+/* Always inlined with hd a constant for the usual head widths, so that every loop over
+ * channels is unrolled. */
+static inline __attribute__((always_inline)) void FN(units_of)(
+    void *out, const void *qkv, int heads, const int hd, float scale) {
     int d = heads * hd;
     float q[9 * 64], k[9 * 64], v[9 * 64], s[9 * 16];
     for (int h = 0; h < heads; h++)
@@ -298,8 +301,8 @@ static void FN(units)(void *out, const void *qkv, int heads, int hd, float scale
         }
 }
 
-static void FN(units_back)(
-    void *dqkv, const void *dout, const void *qkv, int heads, int hd, float scale) {
+static inline __attribute__((always_inline)) void FN(units_back_of)(
+    void *dqkv, const void *dout, const void *qkv, int heads, const int hd, float scale) {
     int d = heads * hd;
     float q[9 * 64], k[9 * 64], v[9 * 64], g[9 * 64], p[9 * 16], ds[9 * 16], t[9 * 64];
     for (int h = 0; h < heads; h++)
@@ -328,6 +331,25 @@ static void FN(units_back)(
             FN(mix)(t, ds, q, hd, true);
             FN(scatter)(to + d, t, 3 * d, kind, u, hd);
         }
+}
+
+static void FN(units)(void *out, const void *qkv, int heads, int hd, float scale) {
+    if (hd == 16)
+        FN(units_of)(out, qkv, heads, 16, scale);
+    else if (hd == 32)
+        FN(units_of)(out, qkv, heads, 32, scale);
+    else
+        FN(units_of)(out, qkv, heads, hd, scale);
+}
+
+static void FN(units_back)(
+    void *dqkv, const void *dout, const void *qkv, int heads, int hd, float scale) {
+    if (hd == 16)
+        FN(units_back_of)(dqkv, dout, qkv, heads, 16, scale);
+    else if (hd == 32)
+        FN(units_back_of)(dqkv, dout, qkv, heads, 32, scale);
+    else
+        FN(units_back_of)(dqkv, dout, qkv, heads, hd, scale);
 }
 
 extern const trm_rows FN(trm_rows);

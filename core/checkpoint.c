@@ -1,0 +1,255 @@
+/* Checkpoints: everything a run needs to go on as if it had never stopped.
+ *
+ * state.safetensors      weights, moments, average, counters
+ * slots.STEP.safetensors puzzles, latents and random numbers of the batch at that step
+ * model.safetensors      the average (or the weights), ready to be served
+ * Slots are written first under their step's name, then the state that names them, so a kill
+ * at any moment leaves a state with its own slots. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "trainer.h"
+
+enum { COUNTERS = 8, AVERAGES = 3 };
+
+static void path_of(const trm_trainer *t, char *out, size_t size, const char *name) {
+    (void)snprintf(out, size, "%s/%s", t->options.out, name);
+}
+
+static void slots_path(const trm_trainer *t, char *out, size_t size, long step) {
+    (void)snprintf(out, size, "%s/slots.%ld.safetensors", t->options.out, step);
+}
+
+static void counters_get(const trm_trainer *t, int64_t c[COUNTERS], double a[AVERAGES]) {
+    const trm_train_log *g = &t->log;
+    const int64_t all[COUNTERS] = {g->step, g->samples, g->puzzles, g->extra_clues, t->since_change,
+        t->optim->t, t->recipe.batch, 0};
+    memcpy(c, all, sizeof all);
+    a[0] = g->cells;
+    a[1] = g->exact;
+    a[2] = g->halted_steps;
+}
+
+static void counters_set(trm_trainer *t, const int64_t c[COUNTERS], const double a[AVERAGES]) {
+    trm_train_log *g = &t->log;
+    g->step = (long)c[0];
+    g->samples = (long)c[1];
+    g->puzzles = (long)c[2];
+    g->extra_clues = (int)c[3];
+    t->since_change = (long)c[4];
+    t->optim->t = (long)c[5];
+    g->cells = a[0];
+    g->exact = a[1];
+    g->halted_steps = a[2];
+}
+
+static trm_st_view vector(const char *name, trm_dtype t, const void *data, size_t n) {
+    return (trm_st_view){name, t, 1, {(int64_t)n}, data, n * trm_st_dtype_size(t)};
+}
+
+static int save_state(trm_trainer *t, trm_error *err) {
+    int64_t c[COUNTERS];
+    double a[AVERAGES];
+    char path[1200];
+    const trm_optim *o = t->optim;
+    counters_get(t, c, a);
+    trm_st_view v[6] = {vector("weights", TRM_F32, t->model->w, t->floats),
+        vector("m", TRM_F32, o->m, t->floats), vector("v", TRM_F32, o->v, t->floats),
+        vector("counters", TRM_I64, c, COUNTERS), vector("averages", TRM_F64, a, AVERAGES)};
+    if (o->ema)
+        v[5] = vector("ema", TRM_F32, o->ema, t->floats);
+    path_of(t, path, sizeof path, "state.safetensors");
+    return trm_st_write(path, v, o->ema ? 6 : 5, NULL, 0, err);
+}
+
+/* What a slot holds beside its latents and grids. */
+enum { META = 5 };
+
+struct slots {
+    size_t n, l, sd;
+    int32_t *tokens, *labels, *meta;
+    uint8_t *row, *col;
+    int64_t *rng;
+    float *y, *z;
+};
+
+static void slots_free(struct slots *s) {
+    void *all[] = {s->tokens, s->labels, s->meta, s->row, s->col, s->rng, s->y, s->z};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+static int slots_make(struct slots *s, const trm_trainer *t, trm_error *err) {
+    const trm_config *c = &t->recipe.model;
+    size_t n = (size_t)t->recipe.batch, l = (size_t)c->seq_len;
+    size_t sd = (size_t)trm_plan_length(c, trm_config_positions(c)) * (size_t)c->hidden_size;
+    *s = (struct slots){n, l, sd, calloc(n * l, 4), calloc(n * l, 4), calloc(n * META, 4),
+        calloc(n, l), calloc(n, l), calloc(n * 4, 8), calloc(n * sd, 4), calloc(n * sd, 4)};
+    if (s->tokens && s->labels && s->meta && s->row && s->col && s->rng && s->y && s->z)
+        return TRM_OK;
+    slots_free(s);
+    return trm_fail(err, TRM_E_NOMEM, "out of memory for a checkpoint");
+}
+
+static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
+    for (size_t i = 0; i < s->n; i++) {
+        trm_lesson *l = trm_class_lesson(t->class, (int)i);
+        int32_t *m = s->meta + i * META;
+        struct {
+            void *ours, *theirs;
+            size_t bytes;
+        } part[] = {{l->tokens, s->tokens + i * s->l, s->l * 4},
+            {l->labels, s->labels + i * s->l, s->l * 4}, {l->row, s->row + i * s->l, s->l},
+            {l->col, s->col + i * s->l, s->l}, {l->rng.s, s->rng + i * 4, 32},
+            {l->y, s->y + i * s->sd, s->sd * 4}, {l->z, s->z + i * s->sd, s->sd * 4}};
+        for (size_t k = 0; k < sizeof part / sizeof *part; k++)
+            memcpy(load ? part[k].ours : part[k].theirs, load ? part[k].theirs : part[k].ours,
+                part[k].bytes);
+        if (load) {
+            l->cells = m[0];
+            l->puzzle = m[1];
+            l->steps = m[2];
+            l->done = m[3];
+            l->fresh = m[4];
+            if (l->rope && !l->done)
+                trm_rope_table(l->rope, &t->recipe.model, l->cells,
+                    t->recipe.model.packed ? l->row : NULL, t->recipe.model.packed ? l->col : NULL);
+        } else {
+            const int32_t all[META] = {l->cells, l->puzzle, l->steps, l->done, l->fresh};
+            memcpy(m, all, sizeof all);
+        }
+    }
+}
+
+static int slots_views(const struct slots *s, trm_st_view v[8]) {
+    v[0] = vector("tokens", TRM_I32, s->tokens, s->n * s->l);
+    v[1] = vector("labels", TRM_I32, s->labels, s->n * s->l);
+    v[2] = vector("meta", TRM_I32, s->meta, s->n * META);
+    v[3] = vector("row", TRM_U8, s->row, s->n * s->l);
+    v[4] = vector("col", TRM_U8, s->col, s->n * s->l);
+    v[5] = vector("rng", TRM_I64, s->rng, s->n * 4);
+    v[6] = vector("y", TRM_F32, s->y, s->n * s->sd);
+    v[7] = vector("z", TRM_F32, s->z, s->n * s->sd);
+    return 8;
+}
+
+static int save_slots(trm_trainer *t, trm_error *err) {
+    struct slots s;
+    trm_st_view v[8];
+    char path[1200];
+    int r = slots_make(&s, t, err);
+    if (r)
+        return r;
+    slots_copy(&s, t, false);
+    slots_path(t, path, sizeof path, t->log.step);
+    r = trm_st_write(path, v, slots_views(&s, v), NULL, 0, err);
+    slots_free(&s);
+    return r;
+}
+
+static int save_model(trm_trainer *t, trm_error *err) {
+    char path[1200];
+    trm_model average = *t->model;
+    if (t->optim->ema && t->log.step > 0)
+        average.w = t->optim->ema;
+    path_of(t, path, sizeof path, "model.safetensors");
+    return trm_model_save(&average, path, TRM_F32, err);
+}
+
+int trm_trainer_save(trm_trainer *t, trm_error *err) {
+    long last = t->saved;
+    int r = save_slots(t, err);
+    if (!r)
+        r = save_state(t, err);
+    if (!r)
+        r = save_model(t, err);
+    if (r)
+        return r;
+    t->saved = t->log.step;
+    if (last > 0 && last != t->log.step) {
+        char path[1200];
+        slots_path(t, path, sizeof path, last);
+        (void)unlink(path);
+    }
+    return TRM_OK;
+}
+
+/* A tensor of exactly these elements, or an error that names it. */
+static int take(
+    const trm_st_file *f, const char *name, trm_dtype type, void *to, size_t n, trm_error *err) {
+    const trm_st_view *v = trm_st_find(f, name);
+    if (!v || v->dtype != type || v->bytes != n * trm_st_dtype_size(type))
+        return trm_fail(
+            err, TRM_E_FORMAT, "checkpoint: tensor %s is missing or not of this recipe", name);
+    memcpy(to, v->data, v->bytes);
+    return TRM_OK;
+}
+
+static int load_state(trm_trainer *t, const trm_st_file *f, trm_error *err) {
+    int64_t c[COUNTERS];
+    double a[AVERAGES];
+    int r = take(f, "weights", TRM_F32, t->model->w, t->floats, err);
+    if (!r)
+        r = take(f, "m", TRM_F32, t->optim->m, t->floats, err);
+    if (!r)
+        r = take(f, "v", TRM_F32, t->optim->v, t->floats, err);
+    if (!r && t->optim->ema)
+        r = trm_st_find(f, "ema") ? take(f, "ema", TRM_F32, t->optim->ema, t->floats, err)
+                                  : take(f, "weights", TRM_F32, t->optim->ema, t->floats, err);
+    if (!r)
+        r = take(f, "counters", TRM_I64, c, COUNTERS, err);
+    if (!r)
+        r = take(f, "averages", TRM_F64, a, AVERAGES, err);
+    if (r)
+        return r;
+    counters_set(t, c, a);
+    return trm_net_refresh(t->net, 0, t->recipe.model.L_layers, err);
+}
+
+static int load_slots(trm_trainer *t, const trm_st_file *f, trm_error *err) {
+    struct slots s;
+    trm_st_view v[8];
+    int r = slots_make(&s, t, err);
+    if (r)
+        return r;
+    int n = slots_views(&s, v);
+    for (int i = 0; i < n && !r; i++)
+        r = take(f, v[i].name, v[i].dtype, (void *)(uintptr_t)v[i].data,
+            v[i].bytes / trm_st_dtype_size(v[i].dtype), err);
+    if (!r)
+        slots_copy(&s, t, true);
+    slots_free(&s);
+    return r;
+}
+
+/* Without its slots (a state that was moved alone, or a changed batch size) a run goes on
+ * with new puzzles: the same training, not the same numbers. */
+int trm_trainer_load(trm_trainer *t, trm_error *err) {
+    char path[1200];
+    trm_st_file *f;
+    path_of(t, path, sizeof path, "state.safetensors");
+    if (access(path, F_OK) && errno == ENOENT)
+        return TRM_OK;
+    int r = trm_st_open(&f, path, err);
+    if (r)
+        return r;
+    r = load_state(t, f, err);
+    trm_st_close(f);
+    if (r)
+        return r;
+    t->resumed = t->saved = t->log.step;
+    slots_path(t, path, sizeof path, t->log.step);
+    if (access(path, F_OK) && errno == ENOENT)
+        return TRM_OK;
+    r = trm_st_open(&f, path, err);
+    if (r)
+        return r;
+    const trm_st_view *meta = trm_st_find(f, "meta");
+    if (meta && meta->bytes == (size_t)t->recipe.batch * META * 4)
+        r = load_slots(t, f, err);
+    trm_st_close(f);
+    return r;
+}

@@ -1,0 +1,200 @@
+/* The trainer: lessons, optimizer, data and curriculum put together. Owned by one thread. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backend.h"
+#include "trainer.h"
+
+/* Called on the thread that has the lesson, before its step. */
+static int prepare(void *arg, trm_lesson *l, trm_error *err) {
+    trm_trainer *t = arg;
+    if (!l->done)
+        return TRM_OK;
+    int r = trm_source_next(t->source, t->log.extra_clues, l, err);
+    l->done = false;
+    l->fresh = true;
+    return r;
+}
+
+static int start_model(trm_trainer *t, trm_error *err) {
+    trm_rng rng;
+    if (t->options.init) {
+        int r = trm_model_open(&t->model, t->options.init, &t->recipe.model, err);
+        if (!r && t->model->layout.floats != t->floats)
+            r = trm_fail(err, TRM_E_ARG, "%s is not a model of this recipe", t->options.init);
+        return r;
+    }
+    trm_rng_seed(&rng, t->recipe.seed);
+    return trm_model_new(&t->model, &t->recipe.model, &rng, err);
+}
+
+static int start_threads(trm_trainer *t, trm_error *err) {
+    const trm_recipe *r = &t->recipe;
+    const trm_mm_lib *lib;
+    trm_class_options o = {.loss = r->loss,
+        .label_smoothing = r->label_smoothing,
+        .q_weight = r->q_weight,
+        .tape = r->tape,
+        .one_step_gradient = r->one_step_gradient,
+        .batch = r->batch};
+    int e = trm_backend_find(&lib, t->options.backend, err);
+    if (!e)
+        e = trm_team_new(&t->team, t->options.threads, lib->enter_thread, err);
+    if (!e)
+        e = trm_net_new(&t->net, &t->model->config, &t->model->layout, t->model->w, lib, true, err);
+    if (!e)
+        e = trm_class_new(&t->class, t->net, t->team, &o, err);
+    if (!e)
+        e = trm_optim_new(&t->optim, &t->recipe, &t->model->layout, t->team, err);
+    return e;
+}
+
+static void start_lessons(trm_trainer *t) {
+    for (int i = 0; i < t->recipe.batch; i++) {
+        trm_lesson *l = trm_class_lesson(t->class, i);
+        trm_rng_seed(&l->rng, t->recipe.seed * 1000003u + 17u * (uint64_t)i + 5);
+        l->done = true;
+    }
+    t->log.extra_clues = t->recipe.extra_clues;
+}
+
+static int start(trm_trainer *t, trm_error *err) {
+    trm_layout layout;
+    int r = trm_layout_make(&layout, &t->recipe.model, err);
+    if (r)
+        return r;
+    t->floats = layout.floats;
+    trm_layout_free(&layout);
+    if (mkdir(t->options.out, 0777) && errno != EEXIST)
+        return trm_fail(err, TRM_E_IO, "%s: %s", t->options.out, strerror(errno));
+    r = start_model(t, err);
+    if (!r)
+        r = start_threads(t, err);
+    if (!r)
+        r = trm_source_new(&t->source, &t->recipe, t->options.data, err);
+    t->grads = aligned_alloc(64, t->floats * sizeof(float));
+    if (!r && !t->grads)
+        r = trm_fail(err, TRM_E_NOMEM, "out of memory for gradients");
+    if (r)
+        return r;
+    start_lessons(t);
+    return t->options.resume ? trm_trainer_load(t, err) : TRM_OK;
+}
+
+int trm_trainer_new(
+    trm_trainer **out, const trm_recipe *r, const trm_train_options *o, trm_error *err) {
+    if (o->threads < 1)
+        return trm_fail(err, TRM_E_ARG, "training needs at least one thread");
+    trm_trainer *t = calloc(1, sizeof *t);
+    if (!t)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a trainer");
+    t->recipe = *r;
+    t->options = *o;
+    t->options.out = strdup(o->out);
+    int e = t->options.out ? start(t, err) : trm_fail(err, TRM_E_NOMEM, "out of memory");
+    if (e) {
+        trm_trainer_free(t);
+        return e;
+    }
+    *out = t;
+    return TRM_OK;
+}
+
+void trm_trainer_free(trm_trainer *t) {
+    if (!t)
+        return;
+    trm_optim_free(t->optim);
+    trm_class_free(t->class);
+    trm_net_free(t->net);
+    trm_team_free(t->team);
+    trm_source_free(t->source);
+    trm_model_free(t->model);
+    free(t->grads);
+    free((void *)(uintptr_t)t->options.out);
+    free(t);
+}
+
+/* Linear warm-up, then constant, then linear annealing. */
+static double rate_at(const trm_recipe *r, long step) {
+    double rate = 1;
+    if (step < r->warmup)
+        rate = (double)(step + 1) / (double)r->warmup;
+    if (r->anneal_from >= 0 && step > r->anneal_from && r->steps > r->anneal_from) {
+        double f = (double)(step - r->anneal_from) / (double)(r->steps - r->anneal_from);
+        rate *= 1 - (1 - r->anneal_to) * (f < 1 ? f : 1);
+    }
+    return rate;
+}
+
+/* ACT of the official code: halt at the last step, or when the halt logit is positive,
+ * unless exploration asks for more steps. */
+static bool halts(const trm_recipe *r, trm_lesson *l) {
+    int least = 1, most = r->model.halt_max_steps;
+    if (trm_rng_unit(&l->rng) < r->model.halt_exploration_prob && most > 1)
+        least = 2 + (int)trm_rng_below(&l->rng, (uint32_t)(most - 1));
+    return l->steps >= most || (l->q[0] > 0 && l->steps >= least);
+}
+
+static void average(double *a, double x, double keep) {
+    *a = keep * *a + (1 - keep) * x;
+}
+
+static void after_step(trm_trainer *t) {
+    trm_train_log *g = &t->log;
+    for (int i = 0; i < t->recipe.batch; i++) {
+        trm_lesson *l = trm_class_lesson(t->class, i);
+        l->done = halts(&t->recipe, l);
+        if (!l->done)
+            continue;
+        const double keep = 0.998;
+        average(&g->cells, l->counted ? (double)l->right / l->counted : 1, keep);
+        average(&g->exact, l->right == l->counted, keep);
+        average(&g->halted_steps, l->steps, keep);
+        g->puzzles++;
+        t->since_change++;
+    }
+    if (g->extra_clues > 0 && g->exact > t->recipe.curriculum_at && t->since_change >= 250) {
+        g->extra_clues--;
+        t->since_change = 0;
+    }
+}
+
+static void refresh(void *arg, int member) {
+    trm_trainer *t = arg;
+    int n = t->recipe.model.L_layers, team = trm_team_size(t->team);
+    /* Packing cannot fail where it has worked at the start: same shapes, no allocation of
+     * ours; a backend error would repeat in the next product and is caught there. */
+    (void)trm_net_refresh(t->net, n * member / team, n * (member + 1) / team, NULL);
+}
+
+int trm_trainer_step(trm_trainer *t, trm_train_log *log, trm_error *err) {
+    trm_train_log *g = &t->log;
+    trm_loss sum;
+    int r = trm_class_step(t->class, prepare, t, t->grads, &sum, err);
+    if (r)
+        return r;
+    if (!isfinite(sum.total))
+        return trm_fail(
+            err, TRM_E_ARG, "the loss is not finite at step %ld: training diverged", g->step);
+    double rate = rate_at(&t->recipe, g->step), n = t->recipe.batch;
+    g->grad_norm = trm_optim_update(t->optim, t->model->w, t->grads, rate);
+    trm_team_run(t->team, refresh, t);
+    g->loss = (trm_loss){sum.lm / n, sum.q_halt / n, sum.total / n};
+    g->lr = rate * t->recipe.lr;
+    after_step(t);
+    g->step++;
+    g->samples += t->recipe.batch;
+    *log = *g;
+    return TRM_OK;
+}
+
+bool trm_trainer_done(const trm_trainer *t) {
+    return t->log.step >= t->recipe.steps;
+}
+
+long trm_trainer_resumed(const trm_trainer *t) {
+    return t->resumed;
+}
