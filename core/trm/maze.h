@@ -76,6 +76,8 @@ TRM_API void trm_maze_decode(trm_maze *out, const trm_maze *maze, const int32_t 
  * turns clockwise. Any size; rows and cols swap where they must. */
 TRM_API void trm_maze_sym_apply(trm_maze *out, int sym, const trm_maze *in);
 TRM_API int trm_maze_sym_inverse(int sym);
+/* Where cell i of a rows x cols maze lies in its image (an index with the image's stride). */
+TRM_API int trm_maze_sym_cell(int sym, int rows, int cols, int i);
 
 typedef enum trm_maze_style { TRM_MAZE_RANDOM, TRM_MAZE_PERFECT, TRM_MAZE_ROOMS } trm_maze_style;
 
