@@ -19,7 +19,7 @@ struct solve {
     json_t *results;
     int solved;
     /* the puzzle in work, where they run one by one */
-    int at, traced_steps;
+    int at, traced_steps, attempt;
     double began;
     cli_grid shown;
     json_t *steps;
@@ -44,12 +44,12 @@ static void show_step(struct solve *s, const trm_task *t) {
     cli_grid_line(&now, s->kind, line);
     if (s->json) {
         (void)json_array_append_new(
-            s->steps, json_pack("{s:i,s:i,s:s,s:i,s:f,s:i}", "step", t->steps, "attempts",
-                          t->started, "grid", line, "changed", changed, "confidence",
+            s->steps, json_pack("{s:i,s:i,s:s,s:i,s:f,s:i}", "step", t->steps, "attempt",
+                          s->attempt, "grid", line, "changed", changed, "confidence",
                           (double)t->confidence, "broken", t->broken));
     } else {
         printf("step %d, attempt %d: %d cells changed, %d rules broken, confidence %.3f%s%s\n",
-            t->steps, t->started, changed, t->broken, (double)t->confidence,
+            t->steps, s->attempt, changed, t->broken, (double)t->confidence,
             s->terminal ? "" : ": ", s->terminal ? "" : line);
         if (s->terminal)
             cli_grid_draw(&now, &s->puzzles.at[s->at].question, &s->shown, s->kind, true);
@@ -66,6 +66,7 @@ static bool after_step(void *arg, int done, int n) {
         s->traced_steps = t->steps;
         show_step(s, t);
     }
+    s->attempt = t->started; /* the next step's */
     return !s->deadline_ms || (cli_now() - s->began) * 1e3 < s->deadline_ms;
 }
 
@@ -133,6 +134,7 @@ static int solve_one_by_one(struct solve *s, trm_error *err) {
     for (s->at = 0; s->at < s->puzzles.n; s->at++) {
         s->began = cli_now();
         s->traced_steps = 0;
+        s->attempt = 1;
         s->shown = s->puzzles.at[s->at].question;
         s->steps = s->trace && s->json ? json_array() : NULL;
         int r = trm_tasks_run(s->engine, &s->tasks[s->at], 1, after_step, s, err);
