@@ -75,7 +75,7 @@ typedef struct trm_recipe {
     double share_file, share_sparse; /* of new puzzles: from `file`, from the sparse search */
     int sparse_effort;
     char file[512];       /* CSV of training puzzles, "" = generated ones only */
-    char exclude[4][512]; /* files whose puzzles, up to symmetry, are never trained on */
+    char exclude[8][512]; /* files whose puzzles, up to symmetry, are never trained on */
     /* maze data */
     int size_min, size_max;
     double wall_min, wall_max;
