@@ -21,7 +21,7 @@ static const struct sudoku_level {
 static const struct maze_level {
     const char *name;
     int size, min_length;
-} maze_levels[] = {{"easy", 10, 0}, {"medium", 20, 30}, {"hard", 30, 110}};
+} maze_levels[] = {{"easy", 10, 10}, {"medium", 20, 40}, {"hard", 30, 110}};
 
 enum {
     N_SUDOKU = sizeof sudoku_levels / sizeof *sudoku_levels,
@@ -89,14 +89,30 @@ static int maze_options(struct gen *g, trm_error *err) {
         return trm_fail(
             err, TRM_E_ARG, "--style must be random, perfect or rooms, not '%s'", g->style);
     /* A length asked for by difficulty makes sense for that difficulty's own size only. */
-    int length = g->size ? 0 : maze_levels[i].min_length;
-    g->maze = (trm_maze_gen){.style = (trm_maze_style)style,
-        .walls = g->walls,
-        .min_length = g->min_length >= 0 ? g->min_length : length};
+    if (g->min_length < 0 && !g->size)
+        g->min_length = maze_levels[i].min_length;
+    g->maze = (trm_maze_gen){.style = (trm_maze_style)style, .walls = g->walls};
     return maze_size(g, maze_levels[i].size, err);
 }
 
-static int make_one(struct gen *g, trm_rng *rng, trm_error *err) {
+/* Long paths are rare: of random 30x30 mazes with 37% walls one in some 200 has a path of
+ * 110 moves. */
+static int make_maze(struct gen *g, trm_maze *out, trm_rng *rng, trm_error *err) {
+    enum { TRIES = 200 };
+    uint32_t range = (uint32_t)(g->size_max - g->size_min + 1);
+    int side = g->size_min + (int)trm_rng_below(rng, range), r = TRM_OK;
+    trm_maze_gen o = g->maze;
+    o.rows = o.cols = side;
+    o.min_length = g->min_length >= 0 ? g->min_length : side;
+    for (int i = 0; i < TRIES; i++) {
+        r = trm_maze_generate(out, &o, rng, err);
+        if (!r)
+            return TRM_OK;
+    }
+    return r;
+}
+
+static int make_one(struct gen *g, bool first, trm_rng *rng, trm_error *err) {
     char question[CLI_LINE_ROOM], answer[CLI_LINE_ROOM];
     cli_grid q, a;
     long rating = 0;
@@ -104,9 +120,7 @@ static int make_one(struct gen *g, trm_rng *rng, trm_error *err) {
         trm_sudoku_generate(&q.sudoku, &a.sudoku, &g->sudoku, rng);
         (void)trm_sudoku_solutions(&q.sudoku, 2, NULL, &rating);
     } else {
-        uint32_t range = (uint32_t)(g->size_max - g->size_min + 1);
-        g->maze.rows = g->maze.cols = g->size_min + (int)trm_rng_below(rng, range);
-        int r = trm_maze_generate(&q.maze, &g->maze, rng, err);
+        int r = make_maze(g, &q.maze, rng, err);
         if (r)
             return r;
         (void)trm_maze_label(&a.maze, &q.maze);
@@ -114,6 +128,8 @@ static int make_one(struct gen *g, trm_rng *rng, trm_error *err) {
     }
     cli_grid_line(&q, g->kind, question);
     cli_grid_line(&a, g->kind, answer);
+    if (first)
+        puts("source,question,answer,rating");
     printf("generated,%s,%s,%ld\n", question, answer, rating);
     return TRM_OK;
 }
@@ -132,7 +148,8 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         {"size", 0, CLI_STRING, &g.size, 0, 0, "N|A-B", "maze: side, or a range of sides"},
         {"style", 0, CLI_STRING, &g.style, 0, 0, "NAME", "maze: random, perfect or rooms"},
         {"walls", 0, CLI_REAL, &g.walls, 0, 0.9, "X", "maze, random: share of walls (0.37)"},
-        {"min-length", 0, CLI_INT, &g.min_length, 0, 900, "N", "maze: least shortest path"},
+        {"min-length", 0, CLI_INT, &g.min_length, 0, 900, "N",
+            "maze: least length of the shortest path (the side)"},
         CLI_END};
     cli_args args;
     cli_progress p;
@@ -148,9 +165,8 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         return cli_fail(cmd, &err);
     trm_rng_seed(&rng, g.seed);
     cli_progress_begin(&p, "generate");
-    puts("source,question,answer,rating");
     for (int i = 0; i < g.count && !r && !ferror(stdout); i++) {
-        r = make_one(&g, &rng, &err);
+        r = make_one(&g, i == 0, &rng, &err);
         cli_progress_at(&p, i + 1, g.count, NULL);
     }
     cli_progress_end(&p);
