@@ -225,10 +225,12 @@ static int fill_param(
         if (!s || s->dtype != TRM_F32 || s->ndim != 1 || s->shape[0] != p->rows)
             return trm_fail(err, TRM_E_FORMAT, "tensor %s needs %d scales in %s.scale", p->name,
                 p->rows, p->name);
-        const float *scale = s->data;
-        for (int i = 0; i < p->rows; i++)
+        for (int i = 0; i < p->rows; i++) {
+            float scale;
+            memcpy(&scale, (const char *)s->data + (size_t)i * sizeof scale, sizeof scale);
             for (int j = 0; j < p->cols; j++)
-                w[(size_t)i * (size_t)p->cols + (size_t)j] *= scale[i];
+                w[(size_t)i * (size_t)p->cols + (size_t)j] *= scale;
+        }
     }
     for (size_t i = 0; i < (size_t)p->rows * (size_t)p->cols; i++)
         if (!isfinite(w[i]))

@@ -32,7 +32,7 @@ typedef struct trm_st_view {
     trm_dtype dtype;
     int ndim;
     int64_t shape[TRM_ST_MAX_DIMS];
-    const void *data;
+    const void *data; /* not necessarily aligned for its type */
     size_t bytes;
 } trm_st_view;
 

@@ -1,0 +1,145 @@
+/* Row kernels of every instruction set against the generic ones, and those against libm. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "rows.h"
+#include "trm/rng.h"
+
+enum { ROWS = 81, D = 48, HEADS = 3, HD = 16, N = ROWS * 3 * D };
+
+struct data {
+    float f[4][N];
+    uint8_t act[4][N * 4];
+};
+
+static void fill(struct data *d, const trm_rows *r, uint64_t seed) {
+    trm_rng rng;
+    trm_rng_seed(&rng, seed);
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < N; j++)
+            d->f[i][j] = (float)trm_rng_normal(&rng);
+        r->to_act(d->act[i], d->f[i], N);
+    }
+}
+
+static void same(const float *a, const float *b, int n, double tolerance, const char *what) {
+    for (int i = 0; i < n; i++)
+        if (!(fabs((double)a[i] - b[i]) <= tolerance * (1 + fabs((double)b[i]))))
+            fail_msg("%s: element %d is %g, not %g", what, i, a[i], b[i]);
+}
+
+/* Runs every kernel on equal data and leaves all results in f and act. */
+static void run_all(const trm_rows *r, struct data *d, float *out) {
+    float inv[ROWS * 2], tmp[2 * ROWS], lse[ROWS];
+    int32_t answer[ROWS];
+    r->norm(d->f[0], d->act[0], inv, d->f[1], ROWS, D, 1e-5f);
+    r->norm_t(d->f[0], d->act[0], inv, d->f[1], ROWS, D, 1e-5f);
+    r->norm_t_back(d->f[2], d->act[1], d->act[0], inv, ROWS, D, tmp);
+    r->norm(d->f[0], d->act[0], inv, d->f[1], ROWS, D, 1e-5f);
+    r->norm_back(d->f[2], d->act[1], d->act[0], inv, ROWS, D);
+    r->swiglu(d->act[1], d->act[2], ROWS, D);
+    r->swiglu_back(d->act[2], d->act[1], ROWS, D);
+    r->units(d->act[1], d->act[3], HEADS, HD, 0.25f);
+    r->units_back(d->act[0], d->act[1], d->act[3], HEADS, HD, 0.25f);
+    r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, lse);
+    r->rope(d->act[3], ROWS, D, HEADS, HD, 8, d->f[1], 1);
+    r->argmax(answer, tmp, d->f[3], ROWS, 11);
+    for (int i = 0; i < 4; i++)
+        r->from_act(out + (ptrdiff_t)i * N, d->act[i], N);
+    memcpy(out + (ptrdiff_t)4 * N, d->f[0], sizeof d->f[0]);
+    memcpy(out + (ptrdiff_t)5 * N, lse, 40 * sizeof *lse);
+    memcpy(out + (ptrdiff_t)5 * N + 64, tmp, ROWS * sizeof *tmp);
+    for (int i = 0; i < ROWS; i++)
+        out[5 * N + 256 + i] = (float)answer[i];
+}
+
+static void test_all_instruction_sets_agree(void **state) {
+    (void)state;
+    static const char *const isa[] = {"avx2", "avx512"};
+    struct data *d = malloc(sizeof *d);
+    float *a = calloc(6 * N, sizeof *a), *b = calloc(6 * N, sizeof *b);
+    assert_true(d && a && b);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        const trm_rows *g = trm_rows_for(bf16, "generic");
+        fill(d, g, 7);
+        run_all(g, d, a);
+        for (int i = 0; i < 2; i++) {
+            const trm_rows *r = trm_rows_for(bf16, isa[i]);
+            if (!r)
+                continue; /* not on this processor */
+            fill(d, r, 7);
+            run_all(r, d, b);
+            same(b, a, 5 * N + 512, bf16 ? 0.02 : 1e-4, isa[i]);
+        }
+    }
+    free(d);
+    free(a);
+    free(b);
+}
+
+static void test_swiglu_is_silu_times_up(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_get(false);
+    float gu[64], h[32];
+    for (int i = 0; i < 32; i++) {
+        gu[i] = (float)(i - 16) * 3;
+        gu[32 + i] = 0.5f * (float)i;
+    }
+    r->swiglu(h, gu, 1, 32);
+    for (int i = 0; i < 32; i++) {
+        double want = gu[i] / (1 + exp(-(double)gu[i])) * gu[32 + i];
+        assert_true(fabs(h[i] - want) <= 1e-5 * (1 + fabs(want)));
+    }
+}
+
+static void test_softmax_survives_large_scores(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_get(false);
+    float s[16] = {1e6f, 1e6f, -1e6f, 0}, p[16], lse;
+    r->softmax(p, 16, s, 16, 1, 4, 1.0f, &lse);
+    assert_true(fabs(p[0] - 0.5) < 1e-6 && fabs(p[1] - 0.5) < 1e-6);
+    assert_true(p[2] < 1e-30 && p[3] < 1e-30);
+    for (int i = 4; i < 16; i++)
+        assert_true(p[i] == 0);
+}
+
+/* A unit's attention never sees another unit: moving a value elsewhere changes nothing. */
+static void test_units_stay_within_their_unit(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_get(false);
+    static float qkv[N], before[ROWS * D], after[ROWS * D];
+    trm_rng rng;
+    trm_rng_seed(&rng, 3);
+    for (int i = 0; i < N; i++)
+        qkv[i] = (float)trm_rng_normal(&rng);
+    r->units(before, qkv, HEADS, HD, 0.25f);
+    int moved = 40; /* the centre: row 4, column 4, box 4 */
+    for (int i = 0; i < 3 * D; i++)
+        qkv[moved * 3 * D + i] += 1;
+    r->units(after, qkv, HEADS, HD, 0.25f);
+    for (int c = 0; c < ROWS; c++)
+        for (int h = 0; h < HEADS; h++) {
+            bool sees = h == 0 ? c / 9 == 4 : h == 1 ? c % 9 == 4 : c / 27 == 1 && c % 9 / 3 == 1;
+            bool same_out =
+                memcmp(before + c * D + h * HD, after + c * D + h * HD, HD * sizeof(float)) == 0;
+            assert_true(same_out == !sees);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_instruction_sets_agree),
+        cmocka_unit_test(test_swiglu_is_silu_times_up),
+        cmocka_unit_test(test_softmax_survives_large_scores),
+        cmocka_unit_test(test_units_stay_within_their_unit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

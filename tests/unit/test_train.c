@@ -1,0 +1,132 @@
+/* The trainer: it learns, and a run that was cut and resumed is the run that was not. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "trm/train.h"
+
+static const char *const small =
+    "{\"task\":\"sudoku\",\"seed\":5,\"batch\":6,\"steps\":40,\"extra_clues\":50,\"tape\":2,"
+    "\"warmup\":4,\"lr\":0.02,\"model\":{\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":48,"
+    "\"num_heads\":3,\"H_cycles\":2,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,"
+    "\"pos_encodings\":\"units\",\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,\"q_mean\":true}}";
+
+static const char *const mazes =
+    "{\"task\":\"maze\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_min\":4,\"size_max\":7,\"tape\":"
+    "2,"
+    "\"lr\":0.005,\"model\":{\"seq_len\":900,\"vocab_size\":6,\"hidden_size\":32,\"num_heads\":2,"
+    "\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,\"pos_encodings\":\"rope2d\","
+    "\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,\"q_mean\":true,\"packed\":true}}";
+
+static trm_trainer *start(const char *recipe, const char *out, bool resume) {
+    trm_recipe r;
+    trm_error err;
+    trm_trainer *t = NULL;
+    trm_train_options o = {.backend = "openblas", .threads = 2, .out = out, .resume = resume};
+    if (trm_recipe_parse(&r, recipe, &err) || trm_trainer_new(&t, &r, &o, &err))
+        fail_msg("%s", err.text);
+    return t;
+}
+
+static void run(trm_trainer *t, int n, double *loss) {
+    trm_train_log log;
+    trm_error err;
+    for (int i = 0; i < n; i++) {
+        if (trm_trainer_step(t, &log, &err))
+            fail_msg("%s", err.text);
+        loss[i] = log.loss.total;
+    }
+}
+
+static void resume_repeats(const char *recipe) {
+    char folder[] = "/tmp/trm-train-XXXXXX", command[128];
+    double whole[12], first[7], second[5];
+    trm_error err;
+    assert_non_null(mkdtemp(folder));
+    trm_trainer *t = start(recipe, folder, false);
+    run(t, 12, whole);
+    trm_trainer_free(t);
+    t = start(recipe, folder, false);
+    run(t, 7, first);
+    assert_int_equal(trm_trainer_save(t, &err), 0);
+    double lost[2];
+    run(t, 2, lost); /* done after the checkpoint, lost with the kill */
+    trm_trainer_free(t);
+    t = start(recipe, folder, true);
+    assert_int_equal(trm_trainer_resumed(t), 7);
+    run(t, 5, second);
+    trm_trainer_free(t);
+    assert_memory_equal(whole, first, sizeof first);
+    assert_memory_equal(whole + 7, second, sizeof second);
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_resumed_run_repeats_the_unbroken_one(void **state) {
+    (void)state;
+    resume_repeats(small);
+}
+
+static void test_resumed_maze_run_repeats_the_unbroken_one(void **state) {
+    (void)state;
+    resume_repeats(mazes);
+}
+
+static void test_loss_falls(void **state) {
+    (void)state;
+    char folder[] = "/tmp/trm-train-XXXXXX", command[128];
+    double loss[40], early = 0, late = 0;
+    assert_non_null(mkdtemp(folder));
+    trm_trainer *t = start(small, folder, false);
+    run(t, 40, loss);
+    trm_trainer_free(t);
+    for (int i = 0; i < 10; i++) {
+        early += loss[i];
+        late += loss[30 + i];
+    }
+    assert_true(late < 0.8 * early);
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_recipe_errors_name_the_key(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *says;
+    } bad[] = {
+        {"{", "line 1"},
+        {"[]", "not a JSON object"},
+        {"{\"task\":\"sudoku\",\"larning_rate\":1}", "unknown key \"larning_rate\""},
+        {"{\"task\":\"chess\"}", "\"task\""},
+        {"{\"task\":\"sudoku\"}", "\"model\" is missing"},
+        {"{\"task\":\"sudoku\",\"batch\":0}", "\"batch\""},
+        {"{\"task\":\"sudoku\",\"batch\":1.5}", "\"batch\""},
+        {"{\"task\":\"sudoku\",\"optimizer\":\"sgd\"}", "muon, adamw, adam_atan2"},
+        {"{\"task\":\"sudoku\",\"model\":{\"seq_len\":81}}", "\"vocab_size\" is missing"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        trm_recipe r;
+        trm_error err;
+        assert_int_not_equal(trm_recipe_parse(&r, bad[i].json, &err), 0);
+        if (!strstr(err.text, bad[i].says))
+            fail_msg("%s: %s", bad[i].json, err.text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resumed_run_repeats_the_unbroken_one),
+        cmocka_unit_test(test_resumed_maze_run_repeats_the_unbroken_one),
+        cmocka_unit_test(test_loss_falls),
+        cmocka_unit_test(test_recipe_errors_name_the_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
