@@ -260,7 +260,10 @@ static void update_member(void *arg, int member) {
             sign_update(u, p);
         else if (is_trained(p))
             adam_update(u, p);
-        float k = (float)o->recipe->ema, *e = o->ema ? o->ema + p->offset : NULL;
+        /* A young average follows closely, or it would remember the random start for long. */
+        double young = (1.0 + (double)o->t) / (10.0 + (double)o->t);
+        float k = (float)(o->recipe->ema < young ? o->recipe->ema : young);
+        float *e = o->ema ? o->ema + p->offset : NULL;
         const float *w = u->w + p->offset;
         for (size_t j = 0; e && j < n; j++)
             e[j] = o->t == 1 ? w[j] : k * e[j] + (1 - k) * w[j];
