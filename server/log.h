@@ -5,7 +5,8 @@
  * So a caller never waits for stderr: when its reader stalls and the ring is full, records
  * are dropped and counted, and the next record that finds room is preceded by a warning that
  * tells how many. Before trmd_log_open() and after trmd_log_close() records are written
- * directly. A record longer than TRMD_LOG_LINE loses the end of its longest values.
+ * directly. A value longer than TRMD_LOG_VALUE bytes
+ * loses its end; what a record of TRMD_LOG_LINE bytes has no room for is left out ("cut").
  */
 #ifndef TRMD_LOG_H
 #define TRMD_LOG_H

@@ -80,12 +80,14 @@ typedef struct trmd_options {
     char *log_format; /* json, text */
     bool access_log;
     char *server_id; /* never "": the host name when not set */
+
+    unsigned char *from; /* where each value came from; private to options*.c */
 } trmd_options;
 
 /* Reads argv[1..], env (NULL-ended, as environ; may be NULL) and the config file. Anything
  * unknown, malformed or out of range is an error whose one line names its source (the flag,
  * the variable, or file:key). On an error *o is empty and needs no free. With --help and
- * --version nothing else is looked at. */
+ * --version nothing else is looked at and no other field is set. */
 int trmd_options_parse(trmd_options *o, int argc, char **argv, char **env, trm_error *err);
 void trmd_options_free(trmd_options *o);
 

@@ -14,8 +14,8 @@
 
 typedef struct trmd_ratelimit trmd_ratelimit;
 
-/* per_second > 0 tokens flow into a bucket that holds `burst` >= 1; `clients` places, rounded
- * up to a power of two. */
+/* per_second tokens flow into a bucket that holds `burst` >= 1; per_second 0 grants all.
+ * `clients` >= 1 places, rounded up to a power of two. */
 int trmd_ratelimit_new(
     trmd_ratelimit **out, double per_second, double burst, int clients, trm_error *err);
 void trmd_ratelimit_free(trmd_ratelimit *r);

@@ -1,0 +1,123 @@
+/* Checks of the options that look outside the text: files, the machine, limits that must fit
+ * each other. No state; the caller's thread. */
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "options_table.h"
+#include "trm/engine.h"
+
+#define AT(field) offsetof(trmd_options, field)
+
+/* The place that set the option at this offset. */
+static void where_is(const trmd_options *o, size_t at, char out[OPTION_WHERE_ROOM]) {
+    for (int i = 0; i < option_count; i++)
+        if (option_rows[i].at == at)
+            option_where(o, &option_rows[i], (option_source)o->from[i], out);
+}
+
+static int wrong(const trmd_options *o, size_t at, trm_error *err, const char *why) {
+    char where[OPTION_WHERE_ROOM];
+    where_is(o, at, where);
+    return trm_fail(err, TRM_E_ARG, "%.240s: %.240s", where, why);
+}
+
+static int needs_file(const trmd_options *o, size_t at, const char *path, trm_error *err) {
+    char why[300];
+    struct stat st;
+    errno = 0;
+    if (access(path, R_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode))
+        return TRM_OK;
+    (void)snprintf(
+        why, sizeof why, "%.200s: %s", path, errno ? strerror(errno) : "not a regular file");
+    return wrong(o, at, err, why);
+}
+
+static int check_files(const trmd_options *o, trm_error *err) {
+    struct stat st;
+    int r = TRM_OK;
+    for (int i = 0; i < o->model.n && !r; i++)
+        r = needs_file(o, AT(model), o->model.at[i], err);
+    if (!r && *o->tls_cert)
+        r = needs_file(o, AT(tls_cert), o->tls_cert, err);
+    if (!r && *o->tls_key)
+        r = needs_file(o, AT(tls_key), o->tls_key, err);
+    if (!r && *o->state_dir && (stat(o->state_dir, &st) || !S_ISDIR(st.st_mode)))
+        r = wrong(o, AT(state_dir), err, "is not a directory");
+    if (!r && *o->state_dir && access(o->state_dir, R_OK | W_OK | X_OK))
+        r = wrong(o, AT(state_dir), err, "this user may not write there");
+    return r;
+}
+
+static int check_tls(const trmd_options *o, trm_error *err) {
+    gnutls_certificate_credentials_t pair;
+    if (!*o->tls_cert && !*o->tls_key)
+        return TRM_OK;
+    if (!*o->tls_key)
+        return wrong(o, AT(tls_cert), err, "needs tls_key as well");
+    if (!*o->tls_cert)
+        return wrong(o, AT(tls_key), err, "needs tls_cert as well");
+    if (gnutls_certificate_allocate_credentials(&pair))
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for the TLS certificate");
+    int r =
+        gnutls_certificate_set_x509_key_file(pair, o->tls_cert, o->tls_key, GNUTLS_X509_FMT_PEM);
+    gnutls_certificate_free_credentials(pair);
+    return r < 0 ? wrong(o, AT(tls_cert), err, gnutls_strerror(r)) : TRM_OK;
+}
+
+static int check_backend(const trmd_options *o, trm_error *err) {
+    char why[300] = "is not a backend that this build and machine can run: auto";
+    if (strcmp(o->backend, "auto") == 0)
+        return TRM_OK;
+    for (const char *const *b = trm_backends(); *b; b++) {
+        if (strcmp(o->backend, *b) == 0)
+            return TRM_OK;
+        (void)snprintf(why + strlen(why), sizeof why - strlen(why), ", %s", *b);
+    }
+    return wrong(o, AT(backend), err, why);
+}
+
+static int check_limits(const trmd_options *o, trm_error *err) {
+    if (o->deadline_ms > o->max_deadline_ms)
+        return wrong(o, AT(deadline_ms), err, "is longer than max_deadline_ms");
+    if (o->max_steps > o->max_steps_limit)
+        return wrong(o, AT(max_steps), err, "is more than max_steps_limit");
+    if (o->attempts > o->max_attempts)
+        return wrong(o, AT(attempts), err, "is more than max_attempts");
+    if (o->max_puzzles_per_request > o->queue_puzzles)
+        return wrong(o, AT(max_puzzles_per_request), err,
+            "is more than queue_puzzles: such a request would never be let in");
+    if (o->max_body_bytes > o->queue_bytes)
+        return wrong(o, AT(max_body_bytes), err,
+            "is more than queue_bytes: such a request would never be let in");
+    if (o->threads > 0 && o->workers > o->threads)
+        return wrong(o, AT(workers), err, "is more than threads");
+    return TRM_OK;
+}
+
+static int check_keys(const trmd_options *o, trm_error *err) {
+    trmd_auth *keys;
+    trm_error why;
+    if (!*o->api_keys_file)
+        return TRM_OK;
+    int r = trmd_auth_open(&keys, o->api_keys_file, &why);
+    if (r)
+        return wrong(o, AT(api_keys_file), err, why.text);
+    trmd_auth_free(keys);
+    return TRM_OK;
+}
+
+int trmd_options_check(const trmd_options *o, trm_error *err) {
+    int r = check_limits(o, err);
+    if (!r)
+        r = check_backend(o, err);
+    if (!r)
+        r = check_files(o, err);
+    if (!r)
+        r = check_tls(o, err);
+    return r ? r : check_keys(o, err);
+}
