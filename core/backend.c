@@ -15,6 +15,8 @@ static void list(void) {
     if (trm_dnnl_has_bf16())
         libs[n++] = &trm_mm_dnnl_bf16;
     libs[n++] = &trm_mm_dnnl_f32;
+    if (trm_dnnl_has_int8())
+        libs[n++] = &trm_mm_dnnl_int8;
 #endif
     libs[n++] = &trm_mm_openblas;
     libs[n++] = &trm_mm_reference;

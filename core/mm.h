@@ -23,6 +23,7 @@ typedef struct trm_packed {
     int ld;
     bool transposed;
     void *data, *desc; /* libraries that reorder */
+    float *scale;      /* (n) int8: of each column of B */
     size_t bytes;
 } trm_packed;
 
@@ -53,6 +54,11 @@ typedef struct trm_mm_lib {
 extern const trm_mm_lib trm_mm_reference, trm_mm_openblas;
 #ifdef TRM_HAVE_DNNL
 extern const trm_mm_lib trm_mm_dnnl_f32, trm_mm_dnnl_bf16;
+/* bf16, but weights in int8 with a scale per output channel, and their left operands
+ * quantised row by row as they come; inference only. */
+extern const trm_mm_lib trm_mm_dnnl_int8;
+/* Does this processor run oneDNN's int8 products fast (VNNI)? */
+bool trm_dnnl_has_int8(void);
 /* Does this processor run oneDNN's bf16 products fast (AVX-512 BF16 or AMX)? */
 bool trm_dnnl_has_bf16(void);
 #endif

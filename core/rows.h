@@ -59,6 +59,8 @@ typedef struct trm_rows {
     /* Its gradient: dqkv (81, 3 d) from dout (81, d). */
     void (*units_back)(
         void *dqkv, const void *dout, const void *qkv, int heads, int hd, float scale);
+    /* Symmetric int8 per row: scale[row] = max|x| / 127, q = round(x / scale). */
+    void (*quantise)(int8_t *q, float *scale, const void *x, int rows, int cols, int ld);
     /* The heads, always in f32: logits (rows, v) = x (rows, d) w^T (v, d). */
     void (*head)(float *logits, const float *x, const float *w, int rows, int d, int v);
     /* g (rows, d) = dlogits w; dw (v, d) += dlogits^T x. */

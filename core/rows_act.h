@@ -211,6 +211,22 @@ static void FN(row_dot)(float *delta, const void *o, const void *go, int rows, i
     }
 }
 
+static void FN(quantise)(int8_t *q, float *scale, const void *x, int rows, int cols, int ld) {
+    for (int r = 0; r < rows; r++) {
+        const ACT *restrict xr = (const ACT *)x + (ptrdiff_t)r * ld;
+        int8_t *restrict qr = q + (ptrdiff_t)r * cols;
+        float top = 0;
+        for (int i = 0; i < cols; i++) {
+            float a = __builtin_fabsf(GET(xr[i]));
+            top = a > top ? a : top;
+        }
+        float k = top > 0 ? 127.0f / top : 0.0f;
+        scale[r] = top / 127.0f;
+        for (int i = 0; i < cols; i++)
+            qr[i] = (int8_t)(int32_t)__builtin_rintf(k * GET(xr[i]));
+    }
+}
+
 /* One unit of one head: gathers nine rows of `in` (stride ld) into out (9, hd). */
 static inline __attribute__((always_inline)) void FN(gather)(
     float *restrict out, const ACT *restrict in, int ld, int kind, int u, int hd) {
@@ -371,6 +387,7 @@ const trm_rows FN(trm_rows) = {
     .softmax_again = FN(softmax_again),
     .softmax_back = FN(softmax_back),
     .row_dot = FN(row_dot),
+    .quantise = FN(quantise),
     .units = FN(units),
     .units_back = FN(units_back),
     .head = head_f32,
