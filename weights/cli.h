@@ -81,7 +81,7 @@ typedef struct cli_engine {
 /* Entries of an option table for it. */
 #define CLI_ENGINE_OPTIONS(e)                                                                      \
     {"backend", 'b', CLI_STRING, &(e).backend, 0, 0, "NAME",                                       \
-        "auto, onednn-bf16, onednn-f32, openblas or reference"},                                   \
+        "auto, onednn-bf16, onednn-f32, onednn-int8, openblas or reference"},                      \
     {                                                                                              \
         "threads", 't', CLI_INT, &(e).threads, 1, 1024, "N", "threads (default: all usable)"       \
     }

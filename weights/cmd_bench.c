@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "timing.h"
 #include "trm/bench.h"
 #include "trm/cpus.h"
 
@@ -16,15 +17,17 @@ struct bench {
     int batch;
     double seconds;
     cli_engine engine;
-    bool json;
+    bool train, json;
     FILE *csv_file;
     json_t *rows;
 };
 
 struct row {
-    const char *model, *backend;
+    const char *model, *backend, *work;
     int batch, threads;
-    double steps_per_s, gflops, share; /* share: of the products' rate in the same run */
+    double per_s;  /* puzzle-steps: a supervision step of one puzzle, or a training step of one */
+    double gflops; /* of its matrix products */
+    double share;  /* of the products' own rate in the same run */
     trm_product_rate products;
     size_t bytes, slot_bytes;
 };
@@ -51,111 +54,103 @@ static const struct size {
 };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
-static int fill_slots(trm_engine *e, trm_error *err) {
-    const trm_config *c = &trm_engine_model(e)->config;
-    int32_t tokens[4096];
-    uint8_t row[4096], col[4096];
-    int side = 1, r = TRM_OK;
-    trm_rng rng;
-    while (side * side < c->seq_len)
-        side++;
-    trm_rng_seed(&rng, 1);
-    for (int slot = 0; slot < trm_engine_slots(e) && !r; slot++) {
-        for (int i = 0; i < c->seq_len; i++) {
-            tokens[i] = (int32_t)trm_rng_below(&rng, (uint32_t)c->vocab_size);
-            row[i] = (uint8_t)(i / side);
-            col[i] = (uint8_t)(i % side);
-        }
-        trm_input in = {c->seq_len, tokens, row, col, 0};
-        r = trm_engine_load(e, slot, &in, err);
-    }
-    return r;
-}
-
-static int time_steps(trm_engine *e, double seconds, double *steps_per_s, trm_error *err) {
-    int n = trm_engine_slots(e), steps = 0;
-    int *slots = calloc((size_t)n, sizeof *slots);
-    if (!slots)
-        return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", n);
-    for (int i = 0; i < n; i++)
-        slots[i] = i;
-    int r = fill_slots(e, err);
-    if (!r)
-        r = trm_engine_step(e, slots, n, err); /* warms up */
-    double began = cli_now(), now = began;
-    while (!r && (now - began < seconds || steps < 2)) {
-        r = trm_engine_step(e, slots, n, err);
-        steps++;
-        now = cli_now();
-    }
-    *steps_per_s = (double)steps * n / (now - began);
-    free(slots);
-    return r;
-}
-
 static void report_csv(FILE *to, const struct row *w) {
     char date[32];
     time_t now = time(NULL);
     struct tm utc;
     (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(to, "%s,%s,%s,%d,%d,%.4g,%.4g,%.4g,%.3f,%zu,%zu\n", date, w->model, w->backend,
-        w->threads, w->batch, w->steps_per_s, w->gflops, w->products.flops_per_s / 1e9, w->share,
-        w->bytes, w->slot_bytes);
+    fprintf(to, "%s,%s,%s,%s,%d,%d,%.4g,%.4g,%.4g,%.3f,%zu,%zu\n", date, w->model, w->work,
+        w->backend, w->threads, w->batch, w->per_s, w->gflops, w->products.flops_per_s / 1e9,
+        w->share, w->bytes, w->slot_bytes);
 }
 
 static json_t *row_json(const struct row *w) {
-    return json_pack("{s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "model", w->model, "backend",
-        w->backend, "threads", w->threads, "batch", w->batch, "puzzle_steps_per_s", w->steps_per_s,
-        "gflops", w->gflops, "gemm_steps_per_s", w->products.steps_per_s, "gemm_gflops",
-        w->products.flops_per_s / 1e9, "gemm_share", w->share, "bytes", (json_int_t)w->bytes,
-        "slot_bytes", (json_int_t)w->slot_bytes);
+    json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f}", "model", w->model, "work",
+        w->work, "backend", w->backend, "threads", w->threads, "batch", w->batch,
+        "puzzle_steps_per_s", w->per_s, "gflops", w->gflops, "gemm_gflops",
+        w->products.flops_per_s / 1e9, "gemm_share", w->share);
+    if (w->bytes) {
+        (void)json_object_set_new(o, "bytes", json_integer((json_int_t)w->bytes));
+        (void)json_object_set_new(o, "slot_bytes", json_integer((json_int_t)w->slot_bytes));
+    }
+    return o;
 }
 
 static void report(struct bench *b, const struct row *w) {
     if (b->csv_file)
         report_csv(b->csv_file, w);
-    if (b->json)
+    if (b->json) {
         (void)json_array_append_new(b->rows, row_json(w));
-    else
-        printf("%-11s %-11s %2d threads, batch %2d: %8.2f steps/s, %6.1f GFLOP/s of %6.1f (%.2f), "
-               "%6.1f MiB\n",
-            w->model, w->backend, w->threads, w->batch, w->steps_per_s, w->gflops,
-            w->products.flops_per_s / 1e9, w->share, (double)w->bytes / 0x1p20);
+        return;
+    }
+    printf("%-11s %-5s %-11s %2d threads, batch %3d: %8.2f /s, %6.1f GFLOP/s of %6.1f (%.2f)",
+        w->model, w->work, w->backend, w->threads, w->batch, w->per_s, w->gflops,
+        w->products.flops_per_s / 1e9, w->share);
+    if (w->bytes)
+        printf(", %.1f MiB", (double)w->bytes / 0x1p20);
+    putchar('\n');
     (void)fflush(stdout);
 }
 
-static int bench_one(
-    struct bench *b, const trm_model *m, const char *backend, int batch, trm_error *err) {
-    struct row w = {.model = m->name, .threads = b->engine.threads};
-    cli_engine eo = {backend, b->engine.threads, b->batch ? b->batch : batch};
+static int time_engine(
+    struct bench *b, struct row *w, const trm_model *m, const cli_engine *eo, trm_error *err) {
     trm_engine *e;
-    int r = cli_engine_new(&e, m, &eo, 1, false, err);
+    int r = cli_engine_new(&e, m, eo, 1, false, err);
     if (r)
         return r;
-    r = trm_bench_products(&w.products, m, backend, b->engine.threads, b->seconds, err);
-    if (!r)
-        r = time_steps(e, b->seconds, &w.steps_per_s, err);
-    w.backend = trm_engine_backend(e);
-    w.batch = trm_engine_slots(e);
-    w.share = w.steps_per_s / w.products.steps_per_s;
-    w.gflops = w.share * w.products.flops_per_s / 1e9;
-    w.bytes = trm_engine_bytes(e);
-    w.slot_bytes = trm_engine_slot_bytes(e);
+    r = cli_time_steps(e, b->seconds, &w->per_s, err);
+    w->bytes = trm_engine_bytes(e);
+    w->slot_bytes = trm_engine_slot_bytes(e);
     trm_engine_free(e);
-    if (!r)
-        report(b, &w);
     return r;
 }
 
-/* All backends but the reference, which would take minutes; it runs when it is named. */
-static int bench_model(struct bench *b, const trm_model *m, int batch, trm_error *err) {
+/* The products are timed before and after the steps: a machine's clock may drift. */
+static int bench_one(
+    struct bench *b, const trm_model *m, const char *backend, int batch, trm_error *err) {
+    cli_engine eo = {backend, b->engine.threads, batch};
+    struct row w = {.model = m->name,
+        .backend = backend,
+        .work = b->train ? "train" : "step",
+        .batch = batch,
+        .threads = eo.threads};
+    trm_product_rate before, after;
+    int r = trm_bench_products(&before, m, backend, eo.threads, b->seconds / 2, err);
+    if (!r)
+        r = b->train ? cli_time_training(&m->config, &eo, batch, b->seconds, &w.per_s, err)
+                     : time_engine(b, &w, m, &eo, err);
+    if (!r)
+        r = trm_bench_products(&after, m, backend, eo.threads, b->seconds / 2, err);
+    if (r)
+        return r;
+    w.products.steps_per_s = (before.steps_per_s + after.steps_per_s) / 2;
+    w.products.flops_per_s = (before.flops_per_s + after.flops_per_s) / 2;
+    /* Training adds a backward pass, of twice the products, through one of T cycles. */
+    double t = m->config.H_cycles, work = b->train ? (t + 2) / t : 1;
+    w.share = w.per_s * work / w.products.steps_per_s;
+    w.gflops = w.share * w.products.flops_per_s / 1e9;
+    report(b, &w);
+    return TRM_OK;
+}
+
+/* Without --backend, all of them but the reference, which would take minutes, and for training
+ * those whose products have gradients. */
+static bool is_wanted(const struct bench *b, const char *backend) {
     if (b->engine.backend)
-        return bench_one(b, m, b->engine.backend, batch, err);
-    int r = TRM_OK;
+        return strcmp(backend, b->engine.backend) == 0;
+    return strcmp(backend, "reference") != 0 && !(b->train && strstr(backend, "int8"));
+}
+
+static int bench_model(struct bench *b, const trm_model *m, int batch, trm_error *err) {
+    int r = TRM_OK, ran = 0;
+    batch = b->batch ? b->batch : b->train ? 128 : batch;
     for (const char *const *name = trm_backends(); *name && !r; name++)
-        if (strcmp(*name, "reference") != 0)
+        if (is_wanted(b, *name)) {
             r = bench_one(b, m, *name, batch, err);
-    return r;
+            ran++;
+        }
+    /* A name that is not in the list: the refusal tells which are. */
+    return ran || r ? r : bench_one(b, m, b->engine.backend, batch, err);
 }
 
 static int bench_size(struct bench *b, const struct size *s, trm_error *err) {
@@ -200,8 +195,8 @@ static int open_csv(struct bench *b, trm_error *err) {
     b->csv_file = fopen(b->csv, "a");
     if (!b->csv_file)
         return trm_fail(err, TRM_E_IO, "%s: %s", b->csv, strerror(errno));
-    if (ftell(b->csv_file) == 0)
-        fputs("date,model,backend,threads,batch,puzzle_steps_per_s,gflops,gemm_gflops,"
+    if (fseek(b->csv_file, 0, SEEK_END) == 0 && ftell(b->csv_file) == 0)
+        fputs("date,model,work,backend,threads,batch,puzzle_steps_per_s,gflops,gemm_gflops,"
               "gemm_share,bytes,slot_bytes\n",
             b->csv_file);
     return TRM_OK;
@@ -213,6 +208,7 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         {"size", 0, CLI_STRING, &b.size, 0, 0, "NAME", "only sudoku-512, maze-512 or sudoku-128"},
         {"model", 'm', CLI_STRING, &b.model, 0, 0, "MODEL", "this model instead"},
         {"batch", 'n', CLI_INT, &b.batch, 1, 65536, "N", "puzzles stepped together"},
+        {"train", 0, CLI_FLAG, &b.train, 0, 0, NULL, "training steps (batch 128) instead"},
         {"seconds", 0, CLI_REAL, &b.seconds, 0.01, 3600, "S", "time for each row (3)"},
         {"csv", 0, CLI_STRING, &b.csv, 0, 0, "FILE", "append the rows to a history"},
         CLI_ENGINE_OPTIONS(b.engine),
@@ -224,6 +220,8 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         return r;
     if (!b.engine.threads)
         b.engine.threads = trm_cpus();
+    if (b.engine.backend && strcmp(b.engine.backend, "auto") == 0)
+        b.engine.backend = trm_backends()[0];
     b.rows = b.json ? json_array() : NULL;
     r = b.csv ? open_csv(&b, &err) : TRM_OK;
     if (!r)
@@ -242,4 +240,5 @@ const cli_command cmd_bench = {"bench", run, "[OPTION...]",
     "measure the engine per backend and model size",
     "Times supervision steps, and the matrix products of such a step by themselves, in the same\n"
     "run and on the same shapes: the share in brackets is how near the engine comes to what the\n"
-    "machine can do. The plain C reference runs only when --backend names it."};
+    "machine can do. A training step counts its backward pass as twice the products of its last\n"
+    "cycle. The plain C reference runs only when --backend names it."};

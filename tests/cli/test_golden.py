@@ -1,8 +1,10 @@
 """Logits and gradients differ from the official implementation's, or an import is wrong.
 
 The golden files were computed by the official PyTorch code in float64. Tolerances: logits
-1e-4 of the largest in f32, gradients 1e-3 relative norm a tensor. The bf16 backend rounds
-products to 8 bits of mantissa 84 passes deep; it gets 3e-2 of the largest logit."""
+1e-4 of the largest in f32, gradients 1e-3 relative norm a tensor. bf16 and int8 backends round
+what they multiply to 8 bits, and a recursion with random weights doubles that error each step;
+measured relative norms over all steps: bf16 0.03 and 0.04, int8 0.06 and 0.11. They get 0.06
+and 0.16, and must choose the same token in 0.95 and 0.93 of the cells."""
 import json
 import unittest
 
@@ -12,8 +14,14 @@ from support import (Case, GOLDEN, backends, golden_config, read_metadata, read_
 MODELS = ["sudoku-mlp", "maze-attention"]
 
 
-def logit_tolerance(backend):
-    return 3e-2 if "bf16" in backend else 1e-4
+# relative norm of the logits, share of equal tokens; the others are f32
+ROUNDING = {"onednn-bf16": (0.06, 0.95), "onednn-int8": (0.16, 0.93)}
+
+
+def best_tokens(tensor):
+    _, shape, values = tensor
+    v = shape[-1]
+    return [max(range(v), key=values[i:i + v].__getitem__) for i in range(0, len(values), v)]
 
 
 class Golden(Case):
@@ -31,6 +39,12 @@ class Golden(Case):
             off, top = worst(got[name][2], want[name][2])
             self.assertLessEqual(off, tolerance * top, name)
 
+    def near(self, got, want, norm, equal):
+        for name in ["logits", "q_logits"]:
+            self.assertLess(relative_norm(got[name][2], want[name][2]), norm, name)
+        pairs = list(zip(best_tokens(got["logits"]), best_tokens(want["logits"]), strict=True))
+        self.assertGreater(sum(a == b for a, b in pairs) / len(pairs), equal)
+
     def test_forward_on_every_backend(self):
         for model in MODELS:
             self.expected = GOLDEN / model / "expected.safetensors"
@@ -39,7 +53,10 @@ class Golden(Case):
                 with self.subTest(model=model, backend=backend):
                     got = self.forward(GOLDEN / model / "model.safetensors", want, "--config",
                                        GOLDEN / model / "config.json", "--backend", backend)
-                    self.close(got, want, logit_tolerance(backend))
+                    if backend in ROUNDING:
+                        self.near(got, want, *ROUNDING[backend])
+                    else:
+                        self.close(got, want, 1e-4)
 
     def test_imported_checkpoint_gives_the_golden_logits(self):
         for model in MODELS:
@@ -89,7 +106,7 @@ class Golden(Case):
             expected = GOLDEN / model / "expected.safetensors"
             want = read_tensors(expected)
             losses = json.loads((GOLDEN / model / "losses.json").read_text())["losses_per_step"]
-            for backend in [b for b in backends() if "bf16" not in b]:
+            for backend in [b for b in backends() if b not in ROUNDING]:
                 with self.subTest(model=model, backend=backend):
                     out = self.dir / "grad.safetensors"
                     said = self.json("grad", "--model", GOLDEN / model / "model.safetensors",

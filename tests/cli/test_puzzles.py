@@ -32,10 +32,13 @@ def moves_of(maze):
 
 def distance(maze):
     _, _, start, goal, near = moves_of(maze)
-    seen, edge = {start: 0}, [start]
-    while edge and goal not in seen:
-        edge = [n for c in edge for n in near(c) if seen.setdefault(n, seen[c] + 1) == seen[c] + 1]
-    return seen.get(goal)
+    steps, queue = {start: 0}, [start]
+    for at in queue:
+        for n in near(at):
+            if n not in steps:
+                steps[n] = steps[at] + 1
+                queue.append(n)
+    return steps.get(goal)
 
 
 class Generate(Case):
@@ -97,7 +100,7 @@ class Refusals(Case):
     def setUp(self):
         super().setUp()
         self.model = self.dir / "m.safetensors"
-        self.ok("import", GOLDEN / "sudoku-mlp/step_1000", "--config",
+        self.ok("import", GOLDEN / "sudoku-mlp/model.safetensors", "--config",
                 GOLDEN / "sudoku-mlp/config.json", "-o", self.model)
 
     def refuse(self, kind, text, says):
@@ -149,7 +152,7 @@ class Random(Case):
     def setUp(self):
         super().setUp()
         self.model = self.dir / "m.safetensors"
-        self.ok("import", GOLDEN / "sudoku-mlp/step_1000", "--config",
+        self.ok("import", GOLDEN / "sudoku-mlp/model.safetensors", "--config",
                 GOLDEN / "sudoku-mlp/config.json", "-o", self.model)
         self.quick = ["--model", self.model, "--max-steps", 3, "--attempts", 2]
 
