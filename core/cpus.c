@@ -16,10 +16,10 @@ static int at_most(int n, long quota, long period) {
 }
 
 /* Version 2: "max 100000" (no quota) or "200000 100000". */
-static int cut_v2(int n, const char *group) {
+static int cut_v2(int n, const char *root, const char *group) {
     char path[PATH_MAX];
     long quota, period;
-    if (snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/sys/fs/cgroup%s/cpu.max", root, group) >= (int)sizeof path)
         return n;
     FILE *f = fopen(path, "re");
     if (!f)
@@ -31,9 +31,11 @@ static int cut_v2(int n, const char *group) {
 }
 
 /* A quota may stand at any level above the process: /a/b, then /a. */
-static int cut_v2_above(int n) {
+static int cut_v2_above(int n, const char *root) {
     char line[PATH_MAX];
-    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (snprintf(line, sizeof line, "%s/proc/self/cgroup", root) >= (int)sizeof line)
+        return n;
+    FILE *f = fopen(line, "re");
     if (!f)
         return n;
     while (fgets(line, sizeof line, f)) {
@@ -42,7 +44,7 @@ static int cut_v2_above(int n) {
         char *group = line + 3;
         group[strcspn(group, "\n")] = 0;
         do {
-            n = cut_v2(n, group);
+            n = cut_v2(n, root, group);
             *strrchr(group, '/') = 0;
         } while (*group);
     }
@@ -50,8 +52,12 @@ static int cut_v2_above(int n) {
     return n;
 }
 
-static long read_long(const char *path) {
+/* Version 1: a file of one number, -1 where there is none. */
+static long read_v1(const char *root, const char *name) {
+    char path[PATH_MAX];
     long x = -1;
+    if (snprintf(path, sizeof path, "%s/sys/fs/cgroup/cpu/%s", root, name) >= (int)sizeof path)
+        return -1;
     FILE *f = fopen(path, "re");
     if (!f)
         return -1;
@@ -61,11 +67,14 @@ static long read_long(const char *path) {
     return x;
 }
 
-int trm_cpus(void) {
+int trm_cpus_under(const char *root) {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    n = cut_v2_above(n);
-    n = at_most(n, read_long("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-        read_long("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+    n = cut_v2_above(n, root);
+    n = at_most(n, read_v1(root, "cpu.cfs_quota_us"), read_v1(root, "cpu.cfs_period_us"));
     return n > 0 ? n : 1;
+}
+
+int trm_cpus(void) {
+    return trm_cpus_under("");
 }

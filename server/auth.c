@@ -164,7 +164,7 @@ bool trmd_auth_check(const trmd_auth *a, const char *authorization, const char *
     char name[TRMD_KEY_NAME_ROOM]) {
     unsigned char hash[HASH];
     const char *key = key_of(authorization, api_key);
-    name[0] = 0;
+    memset(name, 0, TRMD_KEY_NAME_ROOM);
     if (!key || !*key || gnutls_hash_fast(GNUTLS_DIG_SHA256, key, strlen(key), hash))
         return false;
     /* every key is looked at, and the name is taken without a branch on which one fits */

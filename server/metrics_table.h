@@ -21,12 +21,11 @@ typedef enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } metr
 
 typedef struct metric_row {
     const char *name;
-    metric_type type;
     const char *help;
-    const char *label[METRIC_LABELS];
-    int labels;
     const double *bound; /* upper bounds of the buckets, +Inf not among them */
-    int bounds;
+    const char *label[METRIC_LABELS];
+    metric_type type;
+    int labels, bounds;
 } metric_row;
 
 extern const metric_row metric_rows[TRMD_METRICS];

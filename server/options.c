@@ -323,11 +323,12 @@ static int action_of(const char *flag) {
     return -1;
 }
 
-/* A flag and its value; *used is how many arguments they take. Row NULL is --config. */
+/* A flag and its value; returns how many arguments they take. Row NULL is --config. */
 static int split_flag(
     int argc, char **argv, int i, const option_row **row, const char **value, trm_error *err) {
     char name[OPTION_NAME_ROOM];
     size_t length = strcspn(argv[i], "=");
+    const char *equals = argv[i] + length;
     int k = 0;
     for (; k < option_count; k++) {
         option_flag(&option_rows[k], name);
@@ -335,18 +336,18 @@ static int split_flag(
             break;
     }
     *row = k < option_count ? &option_rows[k] : NULL;
+    *value = "true";
     if (!*row && !(length == 8 && strncmp(argv[i], "--config", length) == 0))
         return trm_fail(err, TRM_E_ARG,
             argv[i][0] == '-' ? "%.*s: there is no such option; --help lists them"
                               : "'%.*s': trmd takes options only; --help lists them",
             length < 200 ? (int)length : 200, argv[i]);
-    *value = argv[i][length] ? argv[i] + length + 1 : NULL;
-    if (*value)
-        return 1;
-    if (*row && (*row)->kind == OPTION_BOOL && (i + 1 == argc || truth(argv[i + 1]) < 0)) {
-        *value = "true";
+    if (*equals) {
+        *value = equals + 1;
         return 1;
     }
+    if (*row && (*row)->kind == OPTION_BOOL && (i + 1 == argc || truth(argv[i + 1]) < 0))
+        return 1;
     if (i + 1 == argc)
         return trm_fail(err, TRM_E_ARG, "%.200s: needs a value", argv[i]);
     *value = argv[i + 1];
@@ -366,7 +367,7 @@ static int read_flags(trmd_options *o, int argc, char **argv, const char **confi
             continue;
         }
         int used = split_flag(argc, argv, i, &row, &value, err);
-        if (used < 0)
+        if (used <= 0)
             return used;
         if (!row && config)
             *config = value;

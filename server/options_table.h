@@ -19,9 +19,8 @@ typedef enum option_kind {
 } option_kind;
 
 typedef struct option_row {
-    const char *group; /* heading that starts here, or NULL */
-    const char *name;  /* config-file key; flag and variable derive from it */
-    option_kind kind;
+    const char *group;    /* heading that starts here, or NULL */
+    const char *name;     /* config-file key; flag and variable derive from it */
     size_t at;            /* in trmd_options */
     const char *standard; /* the default, as text */
     double min, max;
@@ -29,6 +28,7 @@ typedef struct option_row {
     const char *(*wrong)(const char *text); /* NULL, or says what is wrong with a value */
     const char *value;                      /* what stands for it in --help */
     const char *help;
+    option_kind kind;
     bool reload; /* SIGHUP applies it */
 } option_row;
 
