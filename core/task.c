@@ -199,6 +199,24 @@ static void keep(trm_task *t, const trm_lane *l, const struct candidate *c, floa
     t->verified_attempt = c->verified ? l->attempt : -1;
 }
 
+static void read_lane(const trm_lane *l, const trm_engine *e, struct candidate *c) {
+    if (l->task->kind == TRM_KIND_SUDOKU)
+        read_sudoku(l, e, c);
+    else
+        read_maze(l, e, c);
+}
+
+static float halt_confidence(const trm_lane *l, const trm_engine *e) {
+    return 1 / (1 + expf(-trm_engine_halt_logit(e, l->slot)));
+}
+
+void trm_lane_show(const trm_lane *l, const trm_engine *e, trm_task *out) {
+    struct candidate c;
+    *out = *l->task;
+    read_lane(l, e, &c);
+    keep(out, l, &c, halt_confidence(l, e));
+}
+
 bool trm_lane_advance(trm_lane *l, trm_engine *e) {
     trm_task *t = l->task;
     struct candidate c;
@@ -208,11 +226,8 @@ bool trm_lane_advance(trm_lane *l, trm_engine *e) {
         return true;
     bool last = l->steps >= t->policy.max_steps;
     bool fixed = t->policy.halt == TRM_HALT_FIXED;
-    float logit = trm_engine_halt_logit(e, l->slot), confidence = 1 / (1 + expf(-logit));
-    if (t->kind == TRM_KIND_SUDOKU)
-        read_sudoku(l, e, &c);
-    else
-        read_maze(l, e, &c);
+    float logit = trm_engine_halt_logit(e, l->slot), confidence = halt_confidence(l, e);
+    read_lane(l, e, &c);
     /* A fixed run answers with its last step; what came before is only shown. */
     if (fixed ? last || !t->finished : true)
         if (better(t, &c, confidence))

@@ -76,7 +76,7 @@ static int sudoku_cell(trmp_puzzle *out, int i, const json_t *v, const char *at,
 }
 
 static int sudoku_array(trmp_puzzle *out, const json_t *v, const char *at, trmp_problem *p) {
-    char where[160];
+    char where[224];
     size_t n = json_array_size(v);
     bool flat = n == 81 && json_is_integer(json_array_get(v, 0));
     out->shape = flat ? TRMP_FLAT : TRMP_ROWS;
@@ -152,7 +152,7 @@ static int maze_text(trmp_puzzle *out, const char *s, size_t n, const char *at, 
 }
 
 static int parse_maze(trmp_puzzle *out, const json_t *v, const char *at, trmp_problem *p) {
-    char where[160];
+    char where[224];
     if (json_is_string(v))
         return maze_text(out, json_string_value(v), json_string_length(v), at, p);
     if (!json_is_array(v))

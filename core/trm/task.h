@@ -83,6 +83,10 @@ TRM_API int trm_lane_start(trm_lane *l, trm_task *t, trm_engine *e, int slot, tr
  * task wants another lane or waits for its other lanes. */
 TRM_API bool trm_lane_advance(trm_lane *l, trm_engine *e);
 
+/* What the lane's last step shows, in the puzzle's own frame: answer, confidences and
+ * verdicts of `out`, whose puzzle is the lane's; for streams and traces. */
+TRM_API void trm_lane_show(const trm_lane *l, const trm_engine *e, trm_task *out);
+
 /* Runs n tasks to their ends over one engine, keeping all slots busy: what eval and solve
  * do. `progress` (may be NULL) is called after every step with the number of tasks done;
  * returning false stops early. */

@@ -1,0 +1,262 @@
+/* See http.h. The handler is called once with the headers, then with pieces of the body, then
+ * with size 0; and once more after each resume. State lives in trmd_conn. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+#include "mailbox.h"
+
+enum { DISCARD_MAX = 32 << 20 };
+
+static const char *header(const trmd_conn *k, const char *name) {
+    return MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, name);
+}
+
+void trmd_common_headers(trmd_conn *k, struct MHD_Response *r) {
+    (void)MHD_add_response_header(r, "X-Request-Id", k->id);
+    (void)MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    const char *origin = header(k, "Origin");
+    const trmd_list *allowed = &k->app->o.cors_origins;
+    for (int i = 0; origin && i < allowed->n; i++)
+        if (strcmp(origin, allowed->at[i]) == 0) {
+            (void)MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
+            (void)MHD_add_response_header(r, "Access-Control-Expose-Headers",
+                "X-Request-Id, Server-Timing, Retry-After, Location");
+        }
+    if (allowed->n)
+        (void)MHD_add_response_header(r, "Vary", "Origin");
+    if (k->app->draining)
+        (void)MHD_add_response_header(r, "Connection", "close");
+}
+
+static enum MHD_Result send_response(
+    trmd_conn *k, int status, struct MHD_Response *r, const char *reason) {
+    if (!r)
+        return MHD_NO;
+    trmd_common_headers(k, r);
+    k->status = status;
+    k->reason = reason;
+    enum MHD_Result ok = MHD_queue_response(k->http, (unsigned)status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+static void timing_header(const trmd_conn *k, struct MHD_Response *r) {
+    char text[128];
+    double queue = 0, compute = 0, total = (double)(trmd_now() - k->began) * 1e-6;
+    if (k->call)
+        (void)trmd_call_seconds(k->call, &queue, &compute);
+    (void)snprintf(text, sizeof text, "queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f",
+        queue * 1e3, compute * 1e3, total);
+    (void)MHD_add_response_header(r, "Server-Timing", text);
+}
+
+enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const char *reason) {
+    if (!text) {
+        trmp_problem p;
+        (void)trmp_problem_set(&p, 503, "unavailable", NULL, "out of memory");
+        return trmd_answer_problem(k, &p);
+    }
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (!r)
+        return MHD_NO;
+    (void)MHD_add_response_header(r, "Content-Type", "application/json");
+    (void)MHD_add_response_header(r, "Cache-Control", "no-store");
+    timing_header(k, r);
+    return send_response(k, status, r, reason);
+}
+
+enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
+    static char none[] = "{\"status\":503,\"title\":\"out of memory\"}";
+    char *text = trmp_problem_dump(p, k->id), number[16];
+    struct MHD_Response *r =
+        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
+             : MHD_create_response_from_buffer(sizeof none - 1, none, MHD_RESPMEM_PERSISTENT);
+    if (!r)
+        return MHD_NO;
+    (void)MHD_add_response_header(r, "Content-Type", "application/problem+json");
+    (void)MHD_add_response_header(r, "Cache-Control", "no-store");
+    if (p->retry_after) {
+        (void)snprintf(number, sizeof number, "%d", p->retry_after);
+        (void)MHD_add_response_header(r, "Retry-After", number);
+    }
+    if (p->status == 405) /* the pointer holds what is allowed */
+        (void)MHD_add_response_header(r, "Allow",
+            strcmp(p->slug, "method-not-allowed") == 0 && strncmp(k->path, "/v1/models", 10) != 0 &&
+                    strncmp(k->path, "/v1/", 4) == 0
+                ? "POST, OPTIONS"
+                : "GET, HEAD, OPTIONS");
+    if (p->status == 401)
+        (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    timing_header(k, r);
+    return send_response(k, p->status, r, p->slug);
+}
+
+enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *bytes, size_t size) {
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT);
+    if (!r)
+        return MHD_NO;
+    (void)MHD_add_response_header(r, "Content-Type", type);
+    return send_response(k, 200, r, "ok");
+}
+
+/* The request's own id if it is fit to be logged, else one of ours. */
+static void take_headers(trmd_conn *k) {
+    const char *id = header(k, "X-Request-Id"), *trace = header(k, "traceparent");
+    if (id && trmd_request_id_ok(id))
+        (void)snprintf(k->id, sizeof k->id, "%s", id);
+    else
+        trmd_request_id_make(k->id);
+    if (trace && trmd_traceparent_ok(trace))
+        (void)snprintf(k->traceparent, sizeof k->traceparent, "%s", trace);
+}
+
+static trmd_conn *conn_new(
+    trmd_app *a, struct MHD_Connection *http, const char *url, const char *method) {
+    trmd_conn *k = calloc(1, sizeof *k);
+    if (!k)
+        return NULL;
+    k->app = a;
+    k->http = http;
+    k->method = method;
+    k->began = trmd_now();
+    (void)snprintf(k->path, sizeof k->path, "%s", url);
+    take_headers(k);
+    trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, 1, NULL);
+    return k;
+}
+
+/* Body bytes are kept up to the limit; what is refused is read on and thrown away, so that
+ * the client gets its answer instead of a reset. */
+static enum MHD_Result take_body(trmd_conn *k, const char *data, size_t *size) {
+    size_t n = *size;
+    *size = 0;
+    if (!k->early && k->size + n > (size_t)k->app->o.max_body_bytes) {
+        k->early = true;
+        (void)trmp_problem_set(&k->problem, 413, "too-large", NULL,
+            "the body is larger than %lld bytes", (long long)k->app->o.max_body_bytes);
+    }
+    if (k->early) {
+        k->discarded += n;
+        return k->discarded > DISCARD_MAX ? MHD_NO : MHD_YES;
+    }
+    if (k->size + n > k->room) {
+        size_t room = k->room ? k->room * 2 : 4096;
+        while (room < k->size + n)
+            room *= 2;
+        char *more = realloc(k->body, room);
+        if (!more)
+            return MHD_NO;
+        k->body = more;
+        k->room = room;
+    }
+    memcpy(k->body + k->size, data, n);
+    k->size += n;
+    return MHD_YES;
+}
+
+static enum MHD_Result begin_call(trmd_conn *k) {
+    trmp_problem p;
+    trmd_app *a = k->app;
+    const char *accept = header(k, "Accept");
+    k->streaming = accept && strstr(accept, "text/event-stream");
+    if (trmd_call_start(&k->call, a, k->kind, k->body ? k->body : "", k->size, k->streaming, &p)) {
+        k->call = NULL;
+        return trmd_answer_problem(k, &p);
+    }
+    k->call->conn = k;
+    free(k->body);
+    k->body = NULL;
+    if (k->streaming)
+        return trmd_answer_stream(k);
+    trmd_conn_suspend(k);
+    return MHD_YES;
+}
+
+/* Resumed: all works have ended, or the client has left. */
+static enum MHD_Result end_call(trmd_conn *k) {
+    if (k->gone)
+        return MHD_NO;
+    for (int i = 0; i < k->call->n; i++)
+        if (strcmp(k->call->work[i].halt, "error") == 0) {
+            trmp_problem p;
+            (void)trmp_problem_set(&p, 503, "unavailable", NULL, "the engine failed");
+            p.retry_after = 5;
+            return trmd_answer_problem(k, &p);
+        }
+    return trmd_answer_json(k, 200, trmd_call_answer(k->call), "ok");
+}
+
+enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char *url,
+    const char *method, const char *version, const char *data, size_t *size, void **state) {
+    trmd_conn *k = *state;
+    (void)version;
+    if (!k) {
+        bool now = false;
+        k = conn_new(cls, c, url, method);
+        if (!k)
+            return MHD_NO;
+        *state = k;
+        trmd_route_headers(k, &now);
+        if (now && k->early)
+            return trmd_answer_problem(k, &k->problem);
+        return MHD_YES;
+    }
+    if (*size)
+        return take_body(k, data, size);
+    if (k->early)
+        return trmd_answer_problem(k, &k->problem);
+    if (strcmp(k->method, "POST") != 0)
+        return trmd_route_get(k);
+    return k->call ? end_call(k) : begin_call(k);
+}
+
+static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code) {
+    double queue = -1, compute = -1, total = (double)(trmd_now() - k->began) * 1e-9;
+    char status[16];
+    bool left = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (k->call)
+        (void)trmd_call_seconds(k->call, &queue, &compute);
+    const char *kind = strncmp(k->path, "/v1/sudoku", 10) == 0 ? "sudoku"
+                       : strncmp(k->path, "/v1/maze", 8) == 0  ? "maze"
+                                                               : "other";
+    (void)snprintf(status, sizeof status, "%d", left ? 499 : k->status);
+    const char *reason = left ? "client-left" : k->reason ? k->reason : "none";
+    trmd_count(k->app->metrics, TRMD_M_REQUESTS, 1, TRMD_LABELS(kind, status, reason));
+    trmd_observe(k->app->metrics, TRMD_M_REQUEST_SECONDS, total, TRMD_LABELS(kind));
+    if (!k->app->o.access_log)
+        return;
+    trmd_access a = {.request_id = k->id,
+        .traceparent = k->traceparent[0] ? k->traceparent : NULL,
+        .key = k->key[0] ? k->key : NULL,
+        .method = k->method,
+        .path = k->path,
+        .kind = kind,
+        .reason = reason,
+        .status = left ? 499 : k->status,
+        .puzzles = k->call ? k->call->n : 0,
+        .bytes_in = k->size,
+        .queue = queue,
+        .compute = compute,
+        .total = total};
+    trmd_log_access(&a);
+}
+
+void trmd_http_completed(
+    void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
+    trmd_app *a = cls;
+    trmd_conn *k = *state;
+    (void)c;
+    if (!k)
+        return;
+    *state = NULL;
+    log_request(k, k->gone ? MHD_REQUEST_TERMINATED_CLIENT_ABORT : code);
+    trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, -1, NULL);
+    if (k->call)
+        trmd_call_leave(k->call);
+    free(k->event);
+    free(k->body);
+    free(k);
+}

@@ -1,0 +1,56 @@
+/* HTTP on libmicrohttpd: what a connection goes through. Loop thread only. */
+#ifndef TRMD_HTTP_H
+#define TRMD_HTTP_H
+
+#include "call.h"
+
+typedef struct trmd_conn {
+    trmd_app *app;
+    struct MHD_Connection *http;
+    char id[TRMD_ID_ROOM];
+    const char *method;
+    char path[128];
+    char traceparent[64];
+    char key[TRMD_KEY_NAME_ROOM];
+    uint64_t began;
+    char *body;
+    size_t size, room, discarded;
+    bool early, suspended, gone, kept; /* early: `problem` is the answer, the body is discarded;
+                                          kept: the disconnect watch is on */
+    trmp_problem problem;
+    trmp_kind kind;
+    bool streaming;
+    trmd_call *call;
+    trmd_event *event; /* being written to a stream */
+    size_t event_at;
+    uv_poll_t *watch;
+    int status;
+    const char *reason;
+} trmd_conn;
+
+/* The access handler and the end-of-request notification of the daemon. */
+enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char *url,
+    const char *method, const char *version, const char *data, size_t *size, void **state);
+void trmd_http_completed(
+    void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
+
+/* Suspends the connection and watches its socket meanwhile; resumes it. */
+void trmd_conn_suspend(trmd_conn *k);
+void trmd_conn_resume(trmd_conn *k);
+
+/* Answers; text is malloc'd JSON and taken over. NULL text answers 503. */
+enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const char *reason);
+enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *bytes, size_t size);
+enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p);
+/* stream.c: answers with server-sent events from k->call. */
+enum MHD_Result trmd_answer_stream(trmd_conn *k);
+/* Headers that every answer carries. */
+void trmd_common_headers(trmd_conn *k, struct MHD_Response *r);
+
+/* routes.c: decides by method, path and headers. Sets k->problem and early where the request
+ * is refused; *now is true when it can be answered without a body. */
+void trmd_route_headers(trmd_conn *k, bool *now);
+/* Answers a request without puzzles. */
+enum MHD_Result trmd_route_get(trmd_conn *k);
+
+#endif

@@ -1,0 +1,223 @@
+/* trmd: starts, says where it listens, serves, drains. The only file that prints and exits. */
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "mailbox.h"
+#include "trm/cpus.h"
+
+extern char **environ;
+
+static int bad(const trm_error *err) {
+    fprintf(stderr, "trmd: %s\n", err->text);
+    return 2;
+}
+
+/* Installed models lie beside the binary's folder; those of the build tree in the sources. */
+static bool shipped(char *out, size_t size, const char *name) {
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = 0;
+    int k = snprintf(out, size, "%s/../share/trmd/models/%s.safetensors", exe, name);
+    if (k > 0 && (size_t)k < size && access(out, R_OK) == 0)
+        return true;
+    k = snprintf(out, size, "%s/%s.safetensors", TRM_SOURCE_MODELS, name);
+    return k > 0 && (size_t)k < size && access(out, R_OK) == 0;
+}
+
+static int load_models(trmd_app *a, trm_model **model, int *n, trm_error *err) {
+    static const char *const kinds[] = {"sudoku", "maze"};
+    char path[PATH_MAX];
+    int r = TRM_OK;
+    *n = 0;
+    if (a->o.model.n > TRMD_MODELS)
+        return trm_fail(err, TRM_E_ARG, "at most %d models can be loaded", TRMD_MODELS);
+    for (int i = 0; i < a->o.model.n && !r; i++) {
+        r = trm_model_open(&model[*n], a->o.model.at[i], NULL, err);
+        *n += !r;
+    }
+    for (int i = 0; a->o.model.n == 0 && i < 2 && !r; i++)
+        if (shipped(path, sizeof path, kinds[i])) {
+            r = trm_model_open(&model[*n], path, NULL, err);
+            *n += !r;
+        }
+    if (!r && !*n)
+        r = trm_fail(err, TRM_E_ARG, "no model is shipped with this build; name one with --model");
+    return r;
+}
+
+static bool streams(const trmd_work *w) {
+    return w->call->streaming;
+}
+
+static void on_stepped(void *arg, trmd_work *w, const trm_lane *lane, trm_engine *e) {
+    (void)arg;
+    trmd_call_stepped(w, lane, e);
+}
+
+static void on_ended(void *arg, trmd_work *w) {
+    trmd_app *a = arg;
+    trmd_mailbox_ended(a->mailbox, w);
+}
+
+static int start_pool(trmd_app *a, trm_error *err) {
+    trm_model *model[TRMD_MODELS];
+    int n, r = load_models(a, model, &n, err);
+    trmd_pool_options o = {.backend = a->o.backend,
+        .threads = a->o.threads ? a->o.threads : trm_cpus(),
+        .workers = a->o.workers,
+        .slots = a->o.slots,
+        .queue_puzzles = a->o.queue_puzzles,
+        .queue_bytes = (size_t)a->o.queue_bytes,
+        .ended = on_ended,
+        .stepped = on_stepped,
+        .streams = streams,
+        .arg = a,
+        .metrics = a->metrics};
+    if (!r)
+        return trmd_pool_new(&a->pool, model, n, &o, err);
+    for (int i = 0; i < n; i++)
+        trm_model_free(model[i]);
+    return r;
+}
+
+static int start(trmd_app *a, trm_error *err) {
+    int r = trmd_metrics_new(&a->metrics, err);
+    if (!r)
+        r = trmd_loop_open(a, err);
+    if (!r)
+        r = trmd_mailbox_new(&a->mailbox, &a->async, err);
+    if (!r && a->o.api_keys_file[0])
+        r = trmd_auth_open(&a->auth, a->o.api_keys_file, err);
+    if (!r && a->o.rate_limit > 0)
+        r = trmd_ratelimit_new(&a->limit, a->o.rate_limit, a->o.rate_burst, 65536, err);
+    if (!r)
+        r = start_pool(a, err);
+    return r;
+}
+
+static void announce(const trmd_app *a) {
+    for (int i = 0; i < trmd_pool_models(a->pool); i++) {
+        trmp_model_info m;
+        trmd_pool_info(a->pool, i, &m);
+        trmd_gauge_set(
+            a->metrics, TRMD_M_MODEL_INFO, 1, TRMD_LABELS(m.name, m.kind, m.backend, m.id));
+        trmd_log(TRMD_INFO, "model ready",
+            TRMD_FIELDS(TRMD_STR("model", m.name), TRMD_STR("kind", m.kind),
+                TRMD_STR("backend", m.backend), TRMD_STR("id", m.id),
+                TRMD_INT("bytes", (int64_t)m.bytes)));
+    }
+    trmd_gauge_set(a->metrics, TRMD_M_BUILD_INFO, 1, TRMD_LABELS(TRM_VERSION));
+    bool v6 = strchr(a->o.host, ':') != NULL;
+    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", a->o.host, v6 ? "]" : "", a->port);
+    (void)fflush(stdout);
+}
+
+static void stop(trmd_app *a) {
+    trmd_loop_close(a);
+    trmd_pool_free(a->pool);
+    trmd_mailbox_free(a->mailbox);
+    trmd_auth_free(a->auth);
+    trmd_ratelimit_free(a->limit);
+    trmd_metrics_free(a->metrics);
+}
+
+static int serve(trmd_app *a) {
+    trm_error err;
+    (void)signal(SIGPIPE, SIG_IGN);
+    json_object_seed(0); /* before any thread */
+    int level = trmd_level_named(a->o.log_level);
+    if (trmd_log_open(2, level < 0 ? TRMD_INFO : (trmd_level)level,
+            strcmp(a->o.log_format, "json") == 0, &err))
+        return bad(&err);
+    int r = trmd_options_check(&a->o, &err);
+    if (!r)
+        r = start(a, &err);
+    if (!r) {
+        announce(a);
+        trmd_loop_run(a);
+        trmd_log(TRMD_INFO, "stopped", NULL);
+    }
+    stop(a);
+    trmd_log_close();
+    return r ? bad(&err) : a->exit_code;
+}
+
+static int connect_to(const trmd_options *o) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    char port[16];
+    bool any = strcmp(o->host, "0.0.0.0") == 0, any6 = strcmp(o->host, "::") == 0;
+    (void)snprintf(port, sizeof port, "%d", o->port);
+    if (getaddrinfo(any ? "127.0.0.1" : any6 ? "::1" : o->host, port, &hints, &found))
+        return -1;
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval patience = {.tv_sec = 4};
+    if (fd >= 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    }
+    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen)) {
+        (void)close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+/* For containers without curl: 0 if /readyz answers 200. */
+static int healthcheck(const trmd_options *o) {
+    static const char ask[] = "GET /readyz HTTP/1.1\r\nHost: trmd\r\nConnection: close\r\n\r\n";
+    char answer[16] = "";
+    int fd = connect_to(o);
+    if (fd < 0) {
+        fprintf(stderr, "trmd: nothing listens on %s port %d\n", o->host, o->port);
+        return 1;
+    }
+    bool ok = write(fd, ask, sizeof ask - 1) == (ssize_t)(sizeof ask - 1) &&
+              recv(fd, answer, 12, MSG_WAITALL) == 12 && strncmp(answer + 9, "200", 3) == 0;
+    (void)close(fd);
+    if (!ok)
+        fprintf(stderr, "trmd: not ready\n");
+    return ok ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+    static trmd_app app;
+    trm_error err;
+    int r = 0;
+    if (trmd_options_parse(&app.o, argc, argv, environ, &err))
+        return bad(&err);
+    switch (app.o.action) {
+    case TRMD_SHOW_HELP:
+        trmd_options_help(stdout);
+        break;
+    case TRMD_SHOW_HELP_MARKDOWN:
+        trmd_options_help_markdown(stdout);
+        break;
+    case TRMD_SHOW_VERSION:
+        puts("trmd " TRM_VERSION);
+        break;
+    case TRMD_CHECK_CONFIG:
+        r = trmd_options_check(&app.o, &err) || trmd_options_print(&app.o, stdout, &err) ? bad(&err)
+                                                                                         : 0;
+        break;
+    case TRMD_HEALTHCHECK:
+        r = healthcheck(&app.o);
+        break;
+    case TRMD_SERVE:
+        r = serve(&app);
+        break;
+    }
+    trmd_options_free(&app.o);
+    return r;
+}

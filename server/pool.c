@@ -1,0 +1,460 @@
+/* See pool.h. One lock guards the scheduler; engines and lanes belong to their worker. */
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "metrics.h"
+#include "pool.h"
+
+static const char *const kind_names[] = {"sudoku", "maze", "arc"};
+
+struct lane {
+    trm_lane lane;
+    trmd_work *work; /* NULL = free slot */
+};
+
+struct station { /* one model on one worker */
+    trm_engine *engine;
+    struct lane *lane;
+    int *slot;
+    int slots, busy;
+};
+
+struct worker {
+    trmd_pool *pool;
+    pthread_t thread;
+    bool started;
+    struct station *station; /* one per model */
+    atomic_bool working;
+    atomic_uint_fast64_t beat;
+    int threads;
+};
+
+struct trmd_pool {
+    trmd_pool_options o;
+    trm_model **model;
+    int models, workers;
+    struct worker *worker;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    trmd_sched sched;
+    bool stop;
+    double rate; /* puzzles per second that ended lately */
+    uint64_t last_end;
+};
+
+uint64_t trmd_now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void end_work(trmd_pool *p, trmd_work *w, const char *halt, uint64_t now) {
+    w->ended = now;
+    w->halt = halt;
+    w->done = true;
+    p->o.ended(p->o.arg, w);
+}
+
+static const char *halt_of(const trm_task *t) {
+    return t->outcome == TRM_DONE_VERIFIED ? "verified"
+           : t->outcome == TRM_DONE_ACT    ? "act"
+                                           : "budget";
+}
+
+/* Takes a work out of all slots it has on this worker. */
+static void clear_lanes(struct station *s, const trmd_work *w) {
+    for (int i = 0; i < s->slots; i++)
+        if (s->lane[i].work == w) {
+            s->lane[i].work->lanes--;
+            s->lane[i].work = NULL;
+        }
+}
+
+/* Work that is late or that nobody waits for leaves its slots before the next step. */
+static void drop_overdue(struct worker *k, struct station *s, uint64_t now) {
+    for (int i = 0; i < s->slots; i++) {
+        trmd_work *w = s->lane[i].work;
+        bool cancelled = w && atomic_load(&w->cancelled);
+        if (!w || (!cancelled && now < w->deadline))
+            continue;
+        clear_lanes(s, w);
+        end_work(k->pool, w, cancelled ? "cancelled" : "deadline", now);
+    }
+}
+
+static void drop_waiting(trmd_pool *p, uint64_t now) {
+    for (;;) {
+        (void)pthread_mutex_lock(&p->lock);
+        trmd_work *w = trmd_sched_overdue(&p->sched, now);
+        (void)pthread_mutex_unlock(&p->lock);
+        if (!w)
+            return;
+        end_work(p, w, atomic_load(&w->cancelled) ? "cancelled" : "deadline", now);
+    }
+}
+
+/* With processors to spare, another attempt at a puzzle that is already running. */
+static trmd_work *spare(const struct worker *k, const struct station *s) {
+    trmd_work *best = NULL;
+    if (s->busy >= k->threads)
+        return NULL;
+    for (int i = 0; i < s->slots; i++) {
+        trmd_work *w = s->lane[i].work;
+        if (w && trm_task_wants_lane(&w->task) && (!best || w->task.started < best->task.started))
+            best = w;
+    }
+    return best;
+}
+
+static void start_lane(struct worker *k, struct station *s, int slot, trmd_work *w) {
+    trm_error err;
+    if (!w->started)
+        w->started = trmd_now();
+    if (trm_lane_start(&s->lane[slot].lane, &w->task, s->engine, slot, &err)) {
+        clear_lanes(s, w);
+        end_work(k->pool, w, "error", trmd_now());
+        return;
+    }
+    s->lane[slot].work = w;
+    w->lanes++;
+    s->busy++;
+}
+
+static void fill(struct worker *k, int model, uint64_t now) {
+    trmd_pool *p = k->pool;
+    struct station *s = &k->station[model];
+    s->busy = 0;
+    for (int i = 0; i < s->slots; i++)
+        s->busy += s->lane[i].work != NULL;
+    for (int i = 0; i < s->slots; i++) {
+        if (s->lane[i].work)
+            continue;
+        (void)pthread_mutex_lock(&p->lock);
+        trmd_work *w = trmd_sched_take(&p->sched, model, now);
+        (void)pthread_mutex_unlock(&p->lock);
+        if (!w)
+            w = spare(k, s);
+        if (!w)
+            return;
+        start_lane(k, s, i, w);
+    }
+}
+
+static void count_step(struct worker *k, int model, int n, uint64_t ns) {
+    const char *name = k->pool->model[model]->name;
+    struct trmd_metrics *m = k->pool->o.metrics;
+    trmd_observe(m, TRMD_M_BATCH_SIZE, n, TRMD_LABELS(name));
+    trmd_observe(m, TRMD_M_STEP_SECONDS, (double)ns * 1e-9, TRMD_LABELS(name));
+    trmd_count(m, TRMD_M_ENGINE_BUSY, (double)ns * 1e-9, TRMD_LABELS(name));
+}
+
+/* After a step: the lane is over when its puzzle is decided or its attempt is spent. */
+static void advance(struct worker *k, struct station *s, int slot) {
+    trmd_pool *p = k->pool;
+    struct lane *l = &s->lane[slot];
+    trmd_work *w = l->work;
+    if (!w)
+        return; /* ended by another of its lanes in this very step */
+    bool over = trm_lane_advance(&l->lane, s->engine);
+    if (p->o.streams(w))
+        p->o.stepped(p->o.arg, w, &l->lane, s->engine);
+    if (!over)
+        return;
+    if (w->task.outcome != TRM_RUNNING) {
+        clear_lanes(s, w);
+        end_work(p, w, halt_of(&w->task), trmd_now());
+        return;
+    }
+    l->work = NULL;
+    w->lanes--;
+    if (w->lanes > 0)
+        return;
+    (void)pthread_mutex_lock(&p->lock);
+    trmd_sched_again(&p->sched, w);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static bool step(struct worker *k, int model) {
+    struct station *s = &k->station[model];
+    trm_error err;
+    int n = 0;
+    for (int i = 0; i < s->slots; i++)
+        if (s->lane[i].work)
+            s->slot[n++] = i;
+    if (!n)
+        return false;
+    uint64_t began = trmd_now();
+    if (trm_engine_step(s->engine, s->slot, n, &err)) {
+        for (int i = 0; i < n; i++) {
+            trmd_work *w = s->lane[s->slot[i]].work;
+            if (w) {
+                clear_lanes(s, w);
+                end_work(k->pool, w, "error", trmd_now());
+            }
+        }
+        return true;
+    }
+    count_step(k, model, n, trmd_now() - began);
+    for (int i = 0; i < n; i++)
+        advance(k, s, s->slot[i]);
+    return true;
+}
+
+static void *work(void *arg) {
+    struct worker *k = arg;
+    trmd_pool *p = k->pool;
+    for (;;) {
+        bool any = false;
+        for (int m = 0; m < p->models; m++) {
+            uint64_t now = trmd_now();
+            atomic_store(&k->beat, now);
+            drop_waiting(p, now);
+            drop_overdue(k, &k->station[m], now);
+            fill(k, m, now);
+            any |= step(k, m);
+        }
+        (void)pthread_mutex_lock(&p->lock);
+        bool stop = p->stop;
+        if (!any && !stop && trmd_sched_idle(&p->sched)) {
+            atomic_store(&k->working, false);
+            (void)pthread_cond_wait(&p->wake, &p->lock);
+            atomic_store(&k->beat, trmd_now());
+            atomic_store(&k->working, true);
+        }
+        (void)pthread_mutex_unlock(&p->lock);
+        if (stop && !any)
+            return NULL;
+    }
+}
+
+/* An engine that cannot take one step must not be called ready. */
+static int self_test(trm_engine *e, trm_error *err) {
+    const trm_config *c = &trm_engine_model(e)->config;
+    int32_t *tokens = calloc((size_t)c->seq_len, sizeof *tokens);
+    uint8_t *place = calloc((size_t)c->seq_len, 1);
+    int slot = 0, r;
+    if (tokens && place) {
+        for (int i = 0; i < c->seq_len; i++)
+            tokens[i] = 1;
+        trm_input in = {.cells = c->seq_len, .tokens = tokens, .row = place, .col = place};
+        r = trm_engine_load(e, slot, &in, err);
+        if (!r)
+            r = trm_engine_step(e, &slot, 1, err);
+        if (!r && !isfinite(trm_engine_halt_logit(e, slot)))
+            r = trm_fail(err, TRM_E_BACKEND, "model %s: the first step gives no finite number",
+                trm_engine_model(e)->name);
+    } else {
+        r = trm_fail(err, TRM_E_NOMEM, "out of memory for a self-test");
+    }
+    free(tokens);
+    free(place);
+    return r;
+}
+
+static int make_station(struct worker *k, int m, trm_error *err) {
+    trmd_pool *p = k->pool;
+    struct station *s = &k->station[m];
+    trm_engine_options o = {.backend = p->o.backend, .threads = k->threads, .slots = p->o.slots};
+    s->slots = p->o.slots;
+    s->lane = calloc((size_t)s->slots, sizeof *s->lane);
+    s->slot = calloc((size_t)s->slots, sizeof *s->slot);
+    if (!s->lane || !s->slot)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", s->slots);
+    int r = trm_engine_new(&s->engine, p->model[m], &o, err);
+    return r ? r : self_test(s->engine, err);
+}
+
+static int start_worker(struct worker *k, trm_error *err) {
+    trmd_pool *p = k->pool;
+    k->threads = p->o.threads / p->workers > 0 ? p->o.threads / p->workers : 1;
+    k->station = calloc((size_t)p->models, sizeof *k->station);
+    if (!k->station)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a worker");
+    for (int m = 0; m < p->models; m++) {
+        int r = make_station(k, m, err);
+        if (r)
+            return r;
+    }
+    atomic_store(&k->beat, trmd_now());
+    atomic_store(&k->working, true);
+    sigset_t all, old; /* signals are the loop thread's */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    k->started = pthread_create(&k->thread, NULL, work, k) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return k->started ? TRM_OK : trm_fail(err, TRM_E_IO, "cannot start a worker thread");
+}
+
+int trmd_pool_new(
+    trmd_pool **out, trm_model **models, int n, const trmd_pool_options *o, trm_error *err) {
+    trmd_pool *p = calloc(1, sizeof *p);
+    if (p) {
+        p->model = calloc((size_t)n, sizeof(trm_model *));
+        p->worker = calloc((size_t)o->workers, sizeof *p->worker);
+    }
+    if (!p || !p->model || !p->worker) {
+        if (p)
+            free(p->model);
+        free(p);
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for the worker pool");
+    }
+    p->o = *o;
+    p->models = n;
+    p->workers = o->workers;
+    memcpy(p->model, models, (size_t)n * sizeof(trm_model *));
+    (void)pthread_mutex_init(&p->lock, NULL);
+    (void)pthread_cond_init(&p->wake, NULL);
+    trmd_sched_init(&p->sched, n, o->queue_puzzles, o->queue_bytes);
+    int r = TRM_OK;
+    for (int i = 0; i < o->workers && !r; i++) {
+        p->worker[i].pool = p;
+        r = start_worker(&p->worker[i], err);
+    }
+    if (r) {
+        p->models = n;
+        trmd_pool_free(p);
+        return r;
+    }
+    *out = p;
+    return TRM_OK;
+}
+
+void trmd_pool_free(trmd_pool *p) {
+    if (!p)
+        return;
+    (void)pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    (void)pthread_cond_broadcast(&p->wake);
+    (void)pthread_mutex_unlock(&p->lock);
+    for (int i = 0; i < p->workers; i++) {
+        struct worker *k = &p->worker[i];
+        if (k->started)
+            (void)pthread_join(k->thread, NULL);
+        for (int m = 0; k->station && m < p->models; m++) {
+            trm_engine_free(k->station[m].engine);
+            free(k->station[m].lane);
+            free(k->station[m].slot);
+        }
+        free(k->station);
+    }
+    for (int m = 0; m < p->models; m++)
+        trm_model_free(p->model[m]);
+    (void)pthread_mutex_destroy(&p->lock);
+    (void)pthread_cond_destroy(&p->wake);
+    free(p->model);
+    free(p->worker);
+    free(p);
+}
+
+int trmd_pool_models(const trmd_pool *p) {
+    return p->models;
+}
+
+const trm_model *trmd_pool_model(const trmd_pool *p, int i) {
+    return p->model[i];
+}
+
+static const char *model_kind(const trm_model *m) {
+    if (m->config.task[0])
+        return m->config.task;
+    return m->config.vocab_size == TRM_SUDOKU_VOCAB ? "sudoku"
+           : m->config.vocab_size == TRM_MAZE_VOCAB ? "maze"
+                                                    : "arc";
+}
+
+void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out) {
+    const trm_model *m = p->model[i];
+    trm_policy policy;
+    const trm_engine *e = p->worker[0].station[i].engine;
+    const char *kind = model_kind(m);
+    trm_policy_defaults(
+        &policy, strcmp(kind, kind_names[TRM_KIND_MAZE]) == 0 ? TRM_KIND_MAZE : TRM_KIND_SUDOKU);
+    *out = (trmp_model_info){.name = m->name,
+        .id = m->id,
+        .kind = kind,
+        .backend = trm_engine_backend(e),
+        .max_steps = policy.max_steps,
+        .attempts = policy.attempts,
+        .bytes = trm_engine_bytes(e),
+        .slot_bytes = trm_engine_slot_bytes(e),
+        .slots = p->workers * p->o.slots};
+    for (int k = 0; k < m->layout.count; k++)
+        out->parameters += (long)m->layout.param[k].rows * m->layout.param[k].cols;
+}
+
+int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_error *err) {
+    bool named = name && name[0];
+    for (int i = 0; i < p->models; i++) {
+        if (named && strcmp(name, p->model[i]->name) != 0)
+            continue;
+        if (!named && strcmp(model_kind(p->model[i]), kind_names[t->kind]) != 0)
+            continue;
+        return trm_task_fits(t, p->model[i], err) ? -1 : i;
+    }
+    if (named)
+        (void)trm_fail(err, TRM_E_ARG, "there is no model \"%.60s\"", name);
+    else
+        (void)trm_fail(err, TRM_E_ARG, "no %s model is loaded", kind_names[t->kind]);
+    return -1;
+}
+
+bool trmd_pool_room(trmd_pool *p, int n, size_t bytes) {
+    (void)pthread_mutex_lock(&p->lock);
+    bool room = trmd_sched_room(&p->sched, n, bytes);
+    (void)pthread_mutex_unlock(&p->lock);
+    return room;
+}
+
+bool trmd_pool_submit(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
+    (void)pthread_mutex_lock(&p->lock);
+    bool taken = trmd_sched_add(&p->sched, list, n, bytes);
+    if (taken)
+        (void)pthread_cond_broadcast(&p->wake);
+    (void)pthread_mutex_unlock(&p->lock);
+    return taken;
+}
+
+void trmd_pool_leave(trmd_pool *p, size_t bytes) {
+    (void)pthread_mutex_lock(&p->lock);
+    trmd_sched_leave(&p->sched, bytes);
+    uint64_t now = trmd_now();
+    double gap = p->last_end ? (double)(now - p->last_end) * 1e-9 : 0.1;
+    p->last_end = now;
+    p->rate = 0.9 * p->rate + 0.1 / (gap > 1e-4 ? gap : 1e-4);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+void trmd_pool_wake(trmd_pool *p) {
+    (void)pthread_mutex_lock(&p->lock);
+    (void)pthread_cond_broadcast(&p->wake);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+int trmd_pool_waiting(trmd_pool *p) {
+    (void)pthread_mutex_lock(&p->lock);
+    int n = p->sched.waiting;
+    (void)pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+int trmd_pool_retry_after(trmd_pool *p) {
+    (void)pthread_mutex_lock(&p->lock);
+    int s = trmd_sched_retry_after(&p->sched, p->rate);
+    (void)pthread_mutex_unlock(&p->lock);
+    return s;
+}
+
+bool trmd_pool_alive(const trmd_pool *p, double seconds) {
+    uint64_t now = trmd_now();
+    for (int i = 0; i < p->workers; i++) {
+        const struct worker *k = &p->worker[i];
+        uint64_t beat = atomic_load(&k->beat);
+        if (atomic_load(&k->working) && now > beat && (double)(now - beat) * 1e-9 > seconds)
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,55 @@
+/* The worker pool: threads that own engines and run the step loop.
+ *
+ * The pool holds the scheduler behind one lock. Each worker owns one engine per model and
+ * steps them in turn, so kinds share the processors fairly. Finished work and streamed steps
+ * go out through callbacks on the worker's thread: they must only queue and wake.
+ */
+#ifndef TRMD_POOL_H
+#define TRMD_POOL_H
+
+#include "proto/answer.h"
+#include "schedule.h"
+
+typedef struct trmd_pool trmd_pool;
+
+typedef struct trmd_pool_options {
+    const char *backend;
+    int threads, workers, slots;
+    int queue_puzzles;
+    size_t queue_bytes;
+    /* A puzzle has ended; called once for each, from a worker. */
+    void (*ended)(void *arg, trmd_work *w);
+    /* A lane has made a step; called only for work whose call streams. */
+    void (*stepped)(void *arg, trmd_work *w, const trm_lane *lane, trm_engine *e);
+    bool (*streams)(const trmd_work *w);
+    void *arg;
+    struct trmd_metrics *metrics;
+} trmd_pool_options;
+
+uint64_t trmd_now(void); /* nanoseconds, monotonic */
+
+/* Takes the models over (trmd_pool_free frees them). Makes all engines and runs one step on
+ * each before it returns: a pool that is there works. */
+int trmd_pool_new(
+    trmd_pool **out, trm_model **models, int n, const trmd_pool_options *o, trm_error *err);
+/* All submitted work must have ended. */
+void trmd_pool_free(trmd_pool *p);
+
+int trmd_pool_models(const trmd_pool *p);
+const trm_model *trmd_pool_model(const trmd_pool *p, int i);
+void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out);
+/* The model for a kind: by name, or the first that fits; -1 with err. */
+int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_error *err);
+
+/* Is there room for n puzzles of so many bytes just now? */
+bool trmd_pool_room(trmd_pool *p, int n, size_t bytes);
+bool trmd_pool_submit(trmd_pool *p, trmd_work *const *work, int n, size_t bytes);
+void trmd_pool_leave(trmd_pool *p, size_t bytes);
+/* Cancelled work was marked: look at the queues now. */
+void trmd_pool_wake(trmd_pool *p);
+int trmd_pool_waiting(trmd_pool *p);
+int trmd_pool_retry_after(trmd_pool *p);
+/* False when a worker that has work has not finished a step for `seconds`. */
+bool trmd_pool_alive(const trmd_pool *p, double seconds);
+
+#endif

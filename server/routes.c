@@ -1,0 +1,249 @@
+/* Which address does what, and what is refused by its headers alone. Loop thread only. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+#include "web.h"
+
+enum route {
+    POST_SUDOKU,
+    POST_MAZE,
+    GET_LIVE,
+    GET_READY,
+    GET_METRICS,
+    GET_MODELS,
+    GET_OPENAPI,
+    PAGE
+};
+
+static const struct {
+    const char *path;
+    enum route route;
+    bool post, open; /* open: no API key asked for */
+} routes[] = {
+    {"/v1/sudoku", POST_SUDOKU, true, false},
+    {"/v1/maze", POST_MAZE, true, false},
+    {"/livez", GET_LIVE, false, true},
+    {"/readyz", GET_READY, false, true},
+    {"/metrics", GET_METRICS, false, true},
+    {"/v1/models", GET_MODELS, false, false},
+    {"/openapi.json", GET_OPENAPI, false, true},
+};
+enum { N_ROUTES = sizeof routes / sizeof *routes };
+
+static int find_route(const char *path) {
+    for (int i = 0; i < N_ROUTES; i++)
+        if (strcmp(path, routes[i].path) == 0)
+            return i;
+    return -1;
+}
+
+static void refuse(trmd_conn *k, bool *now, int status, const char *slug, const char *detail) {
+    (void)trmp_problem_set(&k->problem, status, slug, NULL, "%s", detail);
+    k->early = true;
+    *now = false; /* the body, if any, is read and thrown away first */
+}
+
+static enum MHD_Result count_header(
+    void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+    int *n = cls;
+    (void)kind;
+    if (strcasecmp(key, "Content-Length") == 0)
+        n[0]++;
+    if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        n[1]++;
+        n[2] += !value || strcasecmp(value, "chunked") != 0;
+    }
+    return MHD_YES;
+}
+
+/* Shapes of request smuggling: two lengths, a length beside an encoding, odd encodings. The
+ * connection is closed, for nobody knows where the next request begins. */
+static bool bad_framing(trmd_conn *k) {
+    int n[3] = {0, 0, 0};
+    (void)MHD_get_connection_values(k->http, MHD_HEADER_KIND, count_header, n);
+    return n[0] > 1 || n[1] > 1 || n[2] > 0 || (n[0] && n[1]);
+}
+
+static bool is_json(const char *type) {
+    if (!type)
+        return true;
+    size_t n = strcspn(type, ";");
+    while (n && type[n - 1] == ' ')
+        n--;
+    return (n == 16 && strncasecmp(type, "application/json", 16) == 0) ||
+           (n > 5 && strncasecmp(type, "application/", 12) == 0 &&
+               strncasecmp(type + n - 5, "+json", 5) == 0);
+}
+
+static bool authorised(trmd_conn *k) {
+    const trmd_app *a = k->app;
+    return !a->auth ||
+           trmd_auth_check(a->auth,
+               MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Authorization"),
+               MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "X-API-Key"), k->key);
+}
+
+/* Seconds to wait, 0 = go on. */
+static double limited(trmd_conn *k) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(k->http, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return k->app->limit
+               ? trmd_ratelimit_take(k->app->limit, info ? info->client_addr : NULL, trmd_now())
+               : 0;
+}
+
+static void check_post(trmd_conn *k, bool *now) {
+    trmd_app *a = k->app;
+    const char *length = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Length");
+    if (!is_json(MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Type"))) {
+        refuse(k, now, 415, "unsupported-media-type",
+            "send the header \"Content-Type: application/json\"");
+        return;
+    }
+    if (length && strtoll(length, NULL, 10) > a->o.max_body_bytes) {
+        (void)trmp_problem_set(&k->problem, 413, "too-large", NULL,
+            "the body of %s bytes is larger than %lld", length, (long long)a->o.max_body_bytes);
+        k->early = true;
+        return;
+    }
+    double wait = limited(k);
+    if (wait > 0) {
+        refuse(k, now, 429, "rate-limited", "this address sends more requests than it may");
+        k->problem.retry_after = wait < 1 ? 1 : (int)(wait + 0.999);
+        return;
+    }
+    if (!trmd_pool_room(a->pool, 1, 0)) {
+        refuse(k, now, 429, "queue-full", "the queue is full");
+        k->problem.retry_after = trmd_pool_retry_after(a->pool);
+        *now = true;
+    }
+}
+
+static void route_known(trmd_conn *k, int i, bool *now) {
+    bool post = strcmp(k->method, "POST") == 0;
+    bool get = strcmp(k->method, "GET") == 0 || strcmp(k->method, "HEAD") == 0;
+    if (strcmp(k->method, "OPTIONS") == 0)
+        return;
+    if (routes[i].post ? !post : !get) {
+        refuse(k, now, 405, "method-not-allowed",
+            routes[i].post ? "this address takes POST" : "this address takes GET");
+        return;
+    }
+    if (!routes[i].open && !authorised(k)) {
+        refuse(k, now, 401, "unauthorized", "send \"Authorization: Bearer KEY\"");
+        return;
+    }
+    if (routes[i].post && k->app->quiesced) {
+        refuse(k, now, 503, "draining", "the server is shutting down");
+        k->problem.retry_after = 5;
+        return;
+    }
+    if (routes[i].post) {
+        k->kind = routes[i].route == POST_MAZE ? TRMP_MAZE : TRMP_SUDOKU;
+        check_post(k, now);
+    }
+}
+
+void trmd_route_headers(trmd_conn *k, bool *now) {
+    int i = find_route(k->path);
+    *now = false;
+    if (bad_framing(k)) {
+        refuse(k, now, 400, "bad-request",
+            "more than one length, or a length beside a transfer encoding");
+        *now = true;
+    } else if (i >= 0) {
+        route_known(k, i, now);
+    } else if (!trmd_web_find(k->path)) {
+        refuse(k, now, 404, "not-found", "there is nothing at this address");
+    } else if (strcmp(k->method, "GET") != 0 && strcmp(k->method, "HEAD") != 0) {
+        refuse(k, now, 405, "method-not-allowed", "this address takes GET");
+    }
+}
+
+static enum MHD_Result answer_ready(trmd_conn *k) {
+    trmd_app *a = k->app;
+    const char *why = a->draining ? "draining" : !trmd_pool_alive(a->pool, 30) ? "engine" : NULL;
+    return trmd_answer_json(
+        k, why ? 503 : 200, trmp_health_dump(why ? "not ready" : "ready", why), why ? why : "ok");
+}
+
+static enum MHD_Result answer_live(trmd_conn *k) {
+    bool alive = trmd_pool_alive(k->app->pool, 30);
+    return trmd_answer_json(k, alive ? 200 : 503,
+        trmp_health_dump(
+            alive ? "alive" : "hung", alive ? NULL : "an engine thread has not moved for 30 s"),
+        alive ? "ok" : "engine");
+}
+
+static enum MHD_Result answer_models(trmd_conn *k) {
+    trmp_model_info info[TRMD_MODELS];
+    int n = trmd_pool_models(k->app->pool);
+    for (int i = 0; i < n; i++)
+        trmd_pool_info(k->app->pool, i, &info[i]);
+    return trmd_answer_json(k, 200, trmp_models_dump(info, n), "ok");
+}
+
+static enum MHD_Result answer_metrics(trmd_conn *k) {
+    trmd_app *a = k->app;
+    size_t size;
+    trmd_gauge_set(a->metrics, TRMD_M_QUEUE_PUZZLES, trmd_pool_waiting(a->pool), NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining, NULL);
+    char *text = trmd_metrics_render(a->metrics, &size);
+    struct MHD_Response *r =
+        text ? MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE) : NULL;
+    if (!r) {
+        free(text);
+        return MHD_NO;
+    }
+    (void)MHD_add_response_header(r, "Content-Type", TRMD_METRICS_TYPE);
+    trmd_common_headers(k, r);
+    k->status = 200;
+    k->reason = "ok";
+    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_OK, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+/* CORS preflight, and what OPTIONS is for. */
+static enum MHD_Result answer_options(trmd_conn *k, int i) {
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    if (!r)
+        return MHD_NO;
+    const char *methods = routes[i].post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    (void)MHD_add_response_header(r, "Allow", methods);
+    (void)MHD_add_response_header(r, "Access-Control-Allow-Methods", methods);
+    (void)MHD_add_response_header(r, "Access-Control-Allow-Headers",
+        "Content-Type, Authorization, X-API-Key, X-Request-Id, Prefer");
+    (void)MHD_add_response_header(r, "Access-Control-Max-Age", "600");
+    trmd_common_headers(k, r);
+    k->status = 204;
+    k->reason = "ok";
+    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_NO_CONTENT, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+enum MHD_Result trmd_route_get(trmd_conn *k) {
+    int i = find_route(k->path);
+    size_t size;
+    const char *text;
+    if (i >= 0 && strcmp(k->method, "OPTIONS") == 0)
+        return answer_options(k, i);
+    if (i < 0)
+        return trmd_web_answer(k, trmd_web_find(k->path));
+    switch (routes[i].route) {
+    case GET_LIVE:
+        return answer_live(k);
+    case GET_READY:
+        return answer_ready(k);
+    case GET_METRICS:
+        return answer_metrics(k);
+    case GET_MODELS:
+        return answer_models(k);
+    default:
+        text = trmp_openapi(&size);
+        return trmd_answer_static(k, "application/json", text, size);
+    }
+}

@@ -1,0 +1,48 @@
+/* Server-sent events: a response whose reader takes the call's events one by one and suspends
+ * the connection while there is none. Loop thread only. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+
+static ssize_t read_events(void *cls, uint64_t pos, char *buffer, size_t room) {
+    trmd_conn *k = cls;
+    (void)pos;
+    if (k->gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (!k->event) {
+        k->event = trmd_call_take_event(k->call);
+        k->event_at = 0;
+    }
+    if (!k->event) {
+        if (k->call->finished)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        trmd_conn_suspend(k);
+        return 0;
+    }
+    size_t n = k->event->size - k->event_at;
+    n = n < room ? n : room;
+    memcpy(buffer, k->event->text + k->event_at, n);
+    k->event_at += n;
+    if (k->event_at == k->event->size) {
+        free(k->event);
+        k->event = NULL;
+    }
+    return (ssize_t)n;
+}
+
+enum MHD_Result trmd_answer_stream(trmd_conn *k) {
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_events, k, NULL);
+    if (!r)
+        return MHD_NO;
+    (void)MHD_add_response_header(r, "Content-Type", "text/event-stream");
+    (void)MHD_add_response_header(r, "Cache-Control", "no-store");
+    (void)MHD_add_response_header(r, "X-Accel-Buffering", "no");
+    trmd_common_headers(k, r);
+    k->status = 200;
+    k->reason = "ok";
+    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_OK, r);
+    MHD_destroy_response(r);
+    return ok;
+}
