@@ -40,11 +40,16 @@ static int make(trm_mm **out, const trm_mm_desc *d, trm_error *err) {
 
 static void run_reference(trm_mm *mm, const void *av, const void *bv, void *cv) {
     const trm_mm_desc *d = &mm->d;
-    const trm_packed *p = d->pack ? bv : NULL;
-    const float *a = av, *b = p ? p->source : bv;
+    const float *a = av, *b = bv;
     float *c = cv;
-    int ldb = p ? p->ld : d->ldb;
-    bool tb = p ? p->transposed : d->tb;
+    int ldb = d->ldb;
+    bool tb = d->tb;
+    if (d->pack) {
+        const trm_packed *p = bv;
+        b = p->source;
+        ldb = p->ld;
+        tb = p->transposed;
+    }
     for (int i = 0; i < d->m; i++)
         for (int j = 0; j < d->n; j++) {
             float sum = d->add ? c[(size_t)i * (size_t)d->ldc + (size_t)j] : 0;

@@ -156,7 +156,7 @@ void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, i
     memset(e, 0, (size_t)prefix * (size_t)d * sizeof(float));
     if (prefix && table)
         memcpy(e, table + (ptrdiff_t)puzzle * n, (size_t)n * sizeof(float));
-    for (int i = 0; i < cells; i++)
+    for (int i = 0; emb && i < cells; i++)
         memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)tokens[i] * d,
             (size_t)d * sizeof(float));
     for (int i = 0; i < (prefix + cells) * d; i++)

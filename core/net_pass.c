@@ -74,9 +74,9 @@ void trm_net_pass(
     trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at) {
     const trm_net *net = w->net;
     int d = net->c->hidden_size, inner = trm_config_inner(net->c);
-    if (tape)
-        memcpy(place_of(w, plan, tape, 0, at).xa0, w->xa,
-            (size_t)plan->s * (size_t)d * net->rows->act_size);
+    void *first = tape ? place_of(w, plan, tape, 0, at).xa0 : NULL;
+    if (first)
+        memcpy(first, w->xa, (size_t)plan->s * (size_t)d * net->rows->act_size);
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
         struct place p = place_of(w, plan, tape, i, at);

@@ -31,8 +31,11 @@ typedef struct trm_error {
     char text[496];
 } trm_error;
 
-/* Fills err (which may be NULL) and returns code, so that callers write
- * `return trm_fail(err, TRM_E_ARG, "...")`. */
-TRM_API int trm_fail(trm_error *err, int code, const char *fmt, ...) TRM_PRINTF(3, 4);
+/* Fills err, which may be NULL. */
+TRM_API void trm_error_set(trm_error *err, int code, const char *fmt, ...) TRM_PRINTF(3, 4);
+
+/* Fills err and is `code`, so that callers write `return trm_fail(err, TRM_E_ARG, "...")`. A
+ * macro, so that compilers and analysers see which value a failure has. */
+#define trm_fail(err, code, ...) (trm_error_set((err), (code), __VA_ARGS__), (code))
 
 #endif
