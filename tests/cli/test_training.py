@@ -14,6 +14,13 @@ RECIPE = {
     "model": {"seq_len": 81, "vocab_size": 11, "hidden_size": 32, "H_cycles": 1, "L_cycles": 2,
               "L_layers": 1, "mlp_t": True, "pos_encodings": "none", "halt_max_steps": 4},
 }
+MAZE_RECIPE = {
+    "task": "maze", "seed": 5, "batch": 4, "steps": 3, "warmup": 1, "lr": 0.001,
+    "size_min": 5, "size_max": 7,
+    "model": {"seq_len": 900, "vocab_size": 6, "hidden_size": 32, "num_heads": 2, "H_cycles": 1,
+              "L_cycles": 1, "L_layers": 1, "pos_encodings": "rope2d", "packed": True,
+              "halt_max_steps": 4},
+}
 LOSSES = ["step", "samples", "puzzles", "lm", "q_halt", "total", "lr", "grad_norm", "cells",
           "exact", "halted_steps", "extra_clues"]
 
@@ -43,6 +50,24 @@ class Training(Case):
         puzzle = "." * 81
         self.ok("solve", "sudoku", "--model", self.dir / "a/model.safetensors", "--attempts", 1,
                 stdin=puzzle)
+
+    def test_a_maze_model_is_trained_and_takes_any_size(self):
+        self.train("maze", recipe=self.file("maze.json", json.dumps(MAZE_RECIPE)))
+        model = self.dir / "maze/model.safetensors"
+        puzzles = self.ok("gen", "maze", "--count", 6, "--size", "4-9", "--min-length", 3)
+        path = self.file("mazes.csv", puzzles)
+        quick = ["--model", model, "--max-steps", 2, "--attempts", 10]
+        got = self.json("eval", "maze", path, *quick)
+        self.assertEqual((got["n"], got["labelled"]), (6, 6))
+        self.assertLessEqual(got["exact"], got["optimal"])
+        self.assertLessEqual(got["optimal"], got["verified"])
+        self.assertEqual(sum(got["halts"].values()), 6)
+        answers = self.ok("solve", "maze", path, *quick).splitlines()
+        questions = [line.split(",")[1] for line in puzzles.splitlines()[1:]]
+        self.assertEqual([a.replace("o", " ") for a in answers], questions)
+        full = self.ok("gen", "maze").splitlines()[1].split(",")[1]
+        self.assertEqual(len(self.ok("solve", "maze", "--model", model, "--max-steps", 1,
+                                     "--attempts", 1, stdin=full)), 901)
 
     def test_losses_fall(self):
         log = self.log_of_training(steps=150)
