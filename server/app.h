@@ -22,6 +22,7 @@ typedef struct trmd_app {
     uv_async_t async; /* the mailbox has something */
     uv_signal_t term, intr, hup;
     int port;
+    bool looping; /* the loop has been initialised */
     bool draining, quiesced;
     int drain_fd; /* the listen socket once quiesced, -1 before */
     int exit_code;

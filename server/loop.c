@@ -194,7 +194,9 @@ static int make_http(trmd_app *a, trm_error *err) {
 
 int trmd_loop_open(trmd_app *a, trm_error *err) {
     a->drain_fd = -1;
-    (void)uv_loop_init(&a->loop);
+    if (uv_loop_init(&a->loop))
+        return trm_fail(err, TRM_E_IO, "cannot make an event loop");
+    a->looping = true;
     (void)uv_async_init(&a->loop, &a->async, on_mail);
     (void)uv_timer_init(&a->loop, &a->http_timer);
     (void)uv_timer_init(&a->loop, &a->drain_timer);
@@ -238,6 +240,8 @@ static void close_handle(uv_handle_t *h, void *arg) {
 }
 
 void trmd_loop_close(trmd_app *a) {
+    if (!a->looping)
+        return;
     if (a->http) {
         uv_walk(&a->loop, resume_all, a);
         (void)MHD_run(a->http);

@@ -1,0 +1,103 @@
+"""A real trmd on a free port, and small clients for it."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TRMD = os.environ["TEST_TRMD"]
+TRM = os.environ["TEST_TRM"]
+
+NEWSPAPER = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+SOLUTION = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
+SEVENTEEN = "................12..3..4........53...1........67...89.....6.......21......9...7.5"
+EXTREME = ".9.7..1....4.8..2.5....3.....3.7..9..7.6..3..2....5.....64....19...6..8..2...76.."
+
+
+def valid(puzzle, solution):
+    """Sudoku's rules, written a second time on purpose."""
+    units = [[r * 9 + c for c in range(9)] for r in range(9)]
+    units += [[r * 9 + c for r in range(9)] for c in range(9)]
+    units += [[(b // 3 * 3 + i // 3) * 9 + b % 3 * 3 + i % 3 for i in range(9)] for b in range(9)]
+    return (all(sorted(solution[i] for i in u) == list("123456789") for u in units) and
+            all(p in ".0_" or p == s for p, s in zip(puzzle, solution)))
+
+
+class Server:
+    def __init__(self, *args, env=None):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([TRMD, "--port", "0", *args], stdout=subprocess.PIPE,
+                                        stderr=self.log, text=True, env={**os.environ, **(env or {})})
+        line = self.process.stdout.readline()
+        match = re.match(r"listening on http://(.*):(\d+)$", line.strip())
+        if not match:
+            self.process.wait(30)
+            raise AssertionError("trmd did not start: " + self.errors())
+        self.host, self.port = match.group(1), int(match.group(2))
+
+    def errors(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+        self.process.stdout.close()
+        code = self.process.returncode
+        self.log.close()
+        return code
+
+    def connect(self, timeout=60):
+        return socket.create_connection((self.host, self.port), timeout)
+
+    def request(self, method, path, body=None, headers=None, timeout=120):
+        c = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        try:
+            headers = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body)
+            c.request(method, path, body, headers)
+            r = c.getresponse()
+            data = r.read()
+            return r.status, {k.lower(): v for k, v in r.getheaders()}, data
+        finally:
+            c.close()
+
+    def post(self, path, body, headers=None, **kw):
+        status, head, data = self.request("POST", path, body, headers, **kw)
+        return status, head, json.loads(data)
+
+    def metric(self, name):
+        text = self.request("GET", "/metrics")[2].decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                   if line.startswith(name) and line[len(name):len(name) + 1] in (" ", "{"))
+
+    def until(self, what, seconds=30):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if what():
+                return True
+            time.sleep(0.02)
+        return False
+
+
+def read_all(s):
+    data = b""
+    while True:
+        try:
+            more = s.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not more:
+            return data
+        data += more
