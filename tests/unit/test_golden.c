@@ -10,10 +10,11 @@
 
 static const char *const names[] = {"sudoku-mlp", "maze-attention"};
 
-/* bf16 rounds every product's inputs to 8 bits; on random weights that alone moves logits by
- * several percent of the largest. */
+/* bf16 rounds every product's inputs to 8 bits, int8 to 7 with a scale a row; on random weights
+ * that alone moves logits by several percent of the largest. Trained models are held to
+ * accuracy instead (see the model cards). */
 static double logit_tolerance(const char *backend) {
-    return strstr(backend, "bf16") ? 0.15 : 1e-4;
+    return strstr(backend, "int8") ? 0.4 : strstr(backend, "bf16") ? 0.15 : 1e-4;
 }
 
 static void close_to(

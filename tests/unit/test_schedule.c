@@ -1,0 +1,153 @@
+/* The scheduler under a clock of our own: no engine, no threads, no waiting. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "schedule.h"
+
+static trmd_work work[64];
+static trmd_sched sched;
+
+static trmd_work *make(int i, uint64_t deadline, int started) {
+    memset(&work[i], 0, sizeof work[i]);
+    work[i].deadline = deadline;
+    work[i].task.started = started;
+    return &work[i];
+}
+
+static void add(int i, uint64_t deadline) {
+    trmd_work *w = make(i, deadline, 0);
+    assert_true(trmd_sched_add(&sched, &w, 1, 10));
+}
+
+static void test_all_or_nothing(void **state) {
+    (void)state;
+    trmd_work *list[4] = {make(0, 100, 0), make(1, 100, 0), make(2, 100, 0), make(3, 100, 0)};
+    trmd_sched_init(&sched, 1, 3, 1000);
+    assert_false(trmd_sched_add(&sched, list, 4, 10));
+    assert_int_equal(sched.waiting, 0);
+    assert_true(trmd_sched_idle(&sched));
+    assert_true(trmd_sched_add(&sched, list, 3, 10));
+    assert_false(trmd_sched_room(&sched, 1, 10));
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+    assert_true(trmd_sched_room(&sched, 1, 10));
+    assert_false(trmd_sched_room(&sched, 1, 991)); /* bytes stay until the answer is out */
+    trmd_sched_leave(&sched, 10);
+    assert_true(trmd_sched_room(&sched, 1, 991));
+}
+
+static void test_earliest_deadline_first(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    add(0, 300);
+    add(1, 100);
+    add(2, 200);
+    add(3, 100); /* equal deadlines: first come, first served */
+    static const int want[] = {1, 3, 2, 0};
+    for (int i = 0; i < 4; i++)
+        assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[want[i]]);
+    assert_null(trmd_sched_take(&sched, 0, 1));
+}
+
+/* Two values of the clock: one before the deadline, one at it. */
+static void test_expired_work_never_starts(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    add(0, 100);
+    assert_null(trmd_sched_overdue(&sched, 99));
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 99), &work[0]);
+    add(0, 100);
+    assert_null(trmd_sched_take(&sched, 0, 100));
+    assert_ptr_equal(trmd_sched_overdue(&sched, 100), &work[0]);
+    assert_int_equal(sched.waiting, 0);
+}
+
+static void test_cancelled_work_never_starts(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    add(0, 100);
+    add(1, 200);
+    atomic_store(&work[0].cancelled, true);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[1]);
+    assert_ptr_equal(trmd_sched_overdue(&sched, 1), &work[0]);
+    assert_true(trmd_sched_idle(&sched));
+}
+
+/* However many hard puzzles come back, a fresh one waits for at most one of them. */
+static void test_fresh_puzzles_pass_hard_ones(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    for (int i = 10; i < 60; i++)
+        trmd_sched_again(&sched, make(i, 1, 1 + i % 3));
+    for (int i = 10; i < 60; i++)
+        work[i].deadline = 10000;
+    int before = 0;
+    for (int k = 0; k < 8; k++) {
+        add(k, 10000);
+        while (trmd_sched_take(&sched, 0, 1) != &work[k])
+            before++;
+    }
+    assert_in_range(before, 1, 3); /* every fourth slot, so that hard ones end too */
+}
+
+static void test_hard_puzzles_are_not_starved(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    trmd_sched_again(&sched, make(0, 10000, 5));
+    int k = 1;
+    for (;; k++) {
+        assert_true(k < 8);
+        add(k, 10000);
+        if (trmd_sched_take(&sched, 0, 1) == &work[0])
+            break;
+    }
+}
+
+static void test_fewest_attempts_come_back_first(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    trmd_sched_again(&sched, make(0, 100, 3));
+    trmd_sched_again(&sched, make(1, 200, 1));
+    trmd_sched_again(&sched, make(2, 100, 1));
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[2]);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[1]);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+}
+
+static void test_models_have_queues_of_their_own(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 2, 64, 1000);
+    trmd_work *w = make(0, 100, 0);
+    w->model = 1;
+    assert_true(trmd_sched_add(&sched, &w, 1, 0));
+    assert_null(trmd_sched_take(&sched, 0, 1));
+    assert_ptr_equal(trmd_sched_take(&sched, 1, 1), w);
+}
+
+static void test_retry_after_is_bounded(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 1000, 1000);
+    assert_int_equal(trmd_sched_retry_after(&sched, 0), 1);
+    sched.waiting = 1000;
+    assert_int_equal(trmd_sched_retry_after(&sched, 100), 10);
+    assert_int_equal(trmd_sched_retry_after(&sched, 0.1), 60);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_or_nothing),
+        cmocka_unit_test(test_earliest_deadline_first),
+        cmocka_unit_test(test_expired_work_never_starts),
+        cmocka_unit_test(test_cancelled_work_never_starts),
+        cmocka_unit_test(test_fresh_puzzles_pass_hard_ones),
+        cmocka_unit_test(test_hard_puzzles_are_not_starved),
+        cmocka_unit_test(test_fewest_attempts_come_back_first),
+        cmocka_unit_test(test_models_have_queues_of_their_own),
+        cmocka_unit_test(test_retry_after_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
