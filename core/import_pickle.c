@@ -7,7 +7,7 @@
 
 #include "import_pickle.h"
 
-enum { MAX_VALUES = 400000, MAX_STACK = 100000, MAX_MEMO = 200000, MAX_TENSORS = 20000 };
+enum { MAX_VALUES = 400000, MAX_TENSORS = 20000 };
 
 enum kind { V_NONE, V_BOOL, V_INT, V_TEXT, V_TUPLE, V_DICT, V_GLOBAL, V_STORAGE, V_TENSOR };
 enum global { G_ORDERED_DICT, G_REBUILD_TENSOR, G_REBUILD_PARAMETER, G_STORAGE };
@@ -39,7 +39,7 @@ static int bad(struct machine *m, const char *what) {
 }
 
 static int push(struct machine *m, struct value v) {
-    if (m->values >= m->most || m->top >= MAX_STACK)
+    if (m->values >= m->most || m->top >= m->most)
         return bad(m, "too many values");
     m->value[m->values] = v;
     m->stack[m->top++] = m->values++;
@@ -78,7 +78,7 @@ static bool number(struct machine *m, int bytes, uint64_t *out) {
 }
 
 static int make_tuple(struct machine *m, int n) {
-    if (n > m->top || m->n_items + n > MAX_VALUES)
+    if (n > m->top || m->n_items + n > 2 * m->most)
         return bad(m, "a tuple of things that are not there");
     int first = m->n_items;
     for (int i = 0; i < n; i++)
@@ -251,14 +251,14 @@ static int set_items(struct machine *m, int n) {
 }
 
 static int memo_put(struct machine *m, uint64_t at) {
-    if (!m->top || at >= MAX_MEMO)
+    if (!m->top || at >= (uint64_t)m->most)
         return bad(m, "the memo is used wrongly");
     m->memo[at] = m->stack[m->top - 1];
     return TRM_OK;
 }
 
 static int memo_get(struct machine *m, uint64_t at) {
-    if (at >= MAX_MEMO || m->memo[at] < 0 || m->top >= MAX_STACK)
+    if (at >= (uint64_t)m->most || m->memo[at] < 0 || m->top >= m->most)
         return bad(m, "the memo is used wrongly");
     m->stack[m->top++] = m->memo[at];
     return TRM_OK;
@@ -414,23 +414,23 @@ static int drop_unnamed(trm_pickle_tensor *t, int n) {
 
 int trm_pickle_read(
     trm_pickle_tensor **out, int *count, const uint8_t *data, size_t size, trm_error *err) {
-    /* No opcode makes more than one value, and a value needs at least a byte. */
+    /* No opcode makes more than one value or memo, and each needs at least a byte. */
     size_t most = size < MAX_VALUES ? size + 1 : MAX_VALUES;
     struct machine m = {.p = data,
         .end = data + size,
         .err = err,
         .most = (int)most,
         .value = calloc(most, sizeof(struct value)),
-        .stack = calloc(MAX_STACK, sizeof(int)),
+        .stack = calloc(most, sizeof(int)),
         .mark = calloc(1001, sizeof(int)),
-        .memo = malloc(MAX_MEMO * sizeof(int)),
-        .items = calloc(MAX_VALUES, sizeof(int)),
+        .memo = malloc(most * sizeof(int)),
+        .items = calloc(2 * most, sizeof(int)),
         .room = size / 8 + 2 < MAX_TENSORS ? (int)(size / 8) + 2 : MAX_TENSORS};
     int r = TRM_OK;
     m.tensor = calloc((size_t)m.room, sizeof *m.tensor);
     if (!m.value || !m.stack || !m.mark || !m.memo || !m.items || !m.tensor)
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for a pickle");
-    for (int i = 0; !r && i < MAX_MEMO; i++)
+    for (size_t i = 0; !r && i < most; i++)
         m.memo[i] = -1;
     if (!r)
         r = run(&m);

@@ -13,12 +13,14 @@
 #include "pool.h"
 #include "ratelimit.h"
 
+struct trmd_conn;
+
 typedef struct trmd_app {
     trmd_options o;
     uv_loop_t loop;
     struct MHD_Daemon *http;
     uv_poll_t http_poll;
-    uv_timer_t http_timer, drain_timer;
+    uv_timer_t http_timer, drain_timer, patience_timer;
     uv_async_t async; /* the mailbox has something */
     uv_signal_t term, intr, hup;
     int port;
@@ -26,7 +28,8 @@ typedef struct trmd_app {
     bool draining, quiesced;
     int drain_fd; /* the listen socket once quiesced, -1 before */
     int exit_code;
-    int calls; /* requests suspended or streaming */
+    struct trmd_conn *arriving; /* requests whose body has not come whole */
+    int calls;                  /* requests suspended or streaming */
     trmd_pool *pool;
     trmd_metrics *metrics;
     trmd_auth *auth; /* NULL = no keys asked for */
@@ -44,5 +47,11 @@ void trmd_loop_close(trmd_app *a);
 /* To be called after anything that gives libmicrohttpd work: a resumed connection. */
 void trmd_loop_kick(trmd_app *a);
 void trmd_drain_start(trmd_app *a);
+/* A request has begun to arrive: it is cut off if it takes longer than request_timeout_ms. */
+void trmd_arriving(trmd_app *a, struct trmd_conn *k);
+void trmd_arrived(trmd_app *a, struct trmd_conn *k);
+
+/* main.c: SIGHUP: options, log level, keys and limits anew. */
+void trmd_reload(trmd_app *a);
 
 #endif

@@ -199,6 +199,7 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         if (!k)
             return MHD_NO;
         *state = k;
+        trmd_arriving(k->app, k);
         trmd_route_headers(k, &now);
         if (now && k->early)
             return trmd_answer_problem(k, &k->problem);
@@ -206,6 +207,7 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
     }
     if (*size)
         return take_body(k, data, size);
+    trmd_arrived(k->app, k);
     if (k->early)
         return trmd_answer_problem(k, &k->problem);
     if (strcmp(k->method, "POST") != 0)
@@ -252,6 +254,7 @@ void trmd_http_completed(
     if (!k)
         return;
     *state = NULL;
+    trmd_arrived(a, k);
     log_request(k, k->gone ? MHD_REQUEST_TERMINATED_CLIENT_ABORT : code);
     trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, -1, NULL);
     if (k->call)

@@ -15,8 +15,9 @@ typedef struct trmd_conn {
     uint64_t began;
     char *body;
     size_t size, room, discarded;
-    bool early, suspended, gone, kept; /* early: `problem` is the answer, the body is discarded;
-                                          kept: the disconnect watch is on */
+    bool early, suspended, gone; /* early: `problem` is the answer, the body is discarded */
+    bool arriving;               /* in app->arriving */
+    struct trmd_conn *next_arriving;
     trmp_problem problem;
     trmp_kind kind;
     bool streaming;

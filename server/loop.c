@@ -96,6 +96,42 @@ void trmd_conn_resume(trmd_conn *k) {
     MHD_resume_connection(k->http);
 }
 
+/* The inactivity timeout never fires on a client that drips; this one counts from the first
+ * byte to the last. Nothing can be answered within a body, so the socket is shut. */
+static void on_patience(uv_timer_t *t) {
+    trmd_app *a = t->data;
+    uint64_t now = trmd_now(), most = (uint64_t)a->o.request_timeout_ms * 1000000u;
+    for (trmd_conn *k = a->arriving; k; k = k->next_arriving) {
+        const union MHD_ConnectionInfo *info =
+            now - k->began < most
+                ? NULL
+                : MHD_get_connection_info(k->http, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (info)
+            (void)shutdown(info->connect_fd, SHUT_RDWR);
+    }
+    if (!a->arriving)
+        (void)uv_timer_stop(t);
+}
+
+void trmd_arriving(trmd_app *a, trmd_conn *k) {
+    if (!a->arriving)
+        (void)uv_timer_start(&a->patience_timer, on_patience, 100, 100);
+    k->arriving = true;
+    k->next_arriving = a->arriving;
+    a->arriving = k;
+}
+
+void trmd_arrived(trmd_app *a, trmd_conn *k) {
+    if (!k->arriving)
+        return;
+    k->arriving = false;
+    for (trmd_conn **at = &a->arriving; *at; at = &(*at)->next_arriving)
+        if (*at == k) {
+            *at = k->next_arriving;
+            return;
+        }
+}
+
 static void on_mail(uv_async_t *h) {
     trmd_app *a = h->data;
     trmd_work *ended;
@@ -163,6 +199,11 @@ static void on_stop_signal(uv_signal_t *s, int number) {
     trmd_drain_start(s->data);
 }
 
+static void on_reload_signal(uv_signal_t *s, int number) {
+    (void)number;
+    trmd_reload(s->data);
+}
+
 static int make_http(trmd_app *a, trm_error *err) {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -201,9 +242,11 @@ int trmd_loop_open(trmd_app *a, trm_error *err) {
     (void)uv_timer_init(&a->loop, &a->http_timer);
     (void)uv_timer_init(&a->loop, &a->drain_timer);
     (void)uv_signal_init(&a->loop, &a->term);
+    (void)uv_timer_init(&a->loop, &a->patience_timer);
     (void)uv_signal_init(&a->loop, &a->intr);
-    a->async.data = a->http_timer.data = a->drain_timer.data = a;
-    a->term.data = a->intr.data = a;
+    (void)uv_signal_init(&a->loop, &a->hup);
+    a->async.data = a->http_timer.data = a->drain_timer.data = a->patience_timer.data = a;
+    a->term.data = a->intr.data = a->hup.data = a;
     int r = make_http(a, err);
     if (r)
         return r;
@@ -214,6 +257,7 @@ int trmd_loop_open(trmd_app *a, trm_error *err) {
     (void)uv_poll_start(&a->http_poll, UV_READABLE, on_http_poll);
     (void)uv_signal_start(&a->term, on_stop_signal, SIGTERM);
     (void)uv_signal_start(&a->intr, on_stop_signal, SIGINT);
+    (void)uv_signal_start(&a->hup, on_reload_signal, SIGHUP);
     return TRM_OK;
 }
 

@@ -132,6 +132,47 @@ static void stop(trmd_app *a) {
     trmd_metrics_free(a->metrics);
 }
 
+void trmd_reload(trmd_app *a) {
+    trmd_options fresh;
+    trm_error err;
+    char left[512];
+    int r = trmd_options_parse(&fresh, a->argc, a->argv, environ, &err);
+    if (!r) {
+        trmd_options_reload(&a->o, &fresh, left, sizeof left);
+        int level = trmd_level_named(a->o.log_level);
+        trmd_log_set(
+            level < 0 ? TRMD_INFO : (trmd_level)level, strcmp(a->o.log_format, "json") == 0);
+        if (a->limit)
+            trmd_ratelimit_set(a->limit, a->o.rate_limit, a->o.rate_burst);
+        if (a->auth)
+            r = trmd_auth_reload(a->auth, &err);
+    }
+    trmd_count(a->metrics, TRMD_M_RELOADS, 1, TRMD_LABELS("config", r ? "error" : "ok"));
+    if (r)
+        trmd_log(TRMD_ERROR, "reload failed; the old settings stay",
+            TRMD_FIELDS(TRMD_STR("error", err.text)));
+    else
+        trmd_log(
+            TRMD_INFO, "reloaded", TRMD_FIELDS(TRMD_STR("needs_restart", left[0] ? left : NULL)));
+}
+
+/* Options of parts that this version does not have yet are refused, not ignored. */
+static int check_parts(const trmd_options *o, trm_error *err) {
+    const struct {
+        bool set;
+        const char *name, *instead;
+    } parts[] = {{o->tls_cert[0] || o->tls_key[0], "tls_cert", "put a TLS proxy in front"},
+        {o->admin_port >= 0, "admin_port", "send SIGHUP to reload"},
+        {o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
+        {o->state_dir[0], "state_dir", "there are no long jobs yet"},
+        {o->jobs[0], "jobs", "there are no long jobs yet"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].set)
+            return trm_fail(err, TRM_E_UNSUPPORTED, "%s is not in this version: %s", parts[i].name,
+                parts[i].instead);
+    return TRM_OK;
+}
+
 static int serve(trmd_app *a) {
     trm_error err;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -141,6 +182,8 @@ static int serve(trmd_app *a) {
             strcmp(a->o.log_format, "json") == 0, &err))
         return bad(&err);
     int r = trmd_options_check(&a->o, &err);
+    if (!r)
+        r = check_parts(&a->o, &err);
     if (!r)
         r = start(a, &err);
     if (!r) {
@@ -195,6 +238,8 @@ int main(int argc, char **argv) {
     static trmd_app app;
     trm_error err;
     int r = 0;
+    app.argc = argc;
+    app.argv = argv;
     if (trmd_options_parse(&app.o, argc, argv, environ, &err))
         return bad(&err);
     switch (app.o.action) {

@@ -176,8 +176,49 @@ class Operation(unittest.TestCase):
         _, head, _ = s.request("POST", "/v1/sudoku", "{", {"Origin": "https://b.example"})
         self.assertNotIn("access-control-allow-origin", head)
 
+    def test_slow_sender_is_cut_off(self):
+        s = self.start("--request-timeout-ms", "600")
+        with s.connect() as c:
+            c.sendall(b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            began = time.monotonic()
+            try:
+                while time.monotonic() - began < 20:
+                    c.sendall(b" ")
+                    time.sleep(0.05)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            self.assertLess(time.monotonic() - began, 15)
+        self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
+
+    def test_hangup_reloads_keys_and_limits(self):
+        import hashlib
+        import tempfile
+        with tempfile.NamedTemporaryFile("w+") as f:
+            def write(key):
+                f.seek(0)
+                f.truncate()
+                f.write("bob:" + hashlib.sha256(key.encode()).hexdigest() + "\n")
+                f.flush()
+
+            write("first-key-of-bob")
+            s = self.start("--api-keys-file", f.name)
+            ask = lambda key: s.post("/v1/sudoku", {"puzzle": NEWSPAPER}, {"X-API-Key": key})[0]
+            self.assertEqual((ask("first-key-of-bob"), ask("second-key-of-bob")), (200, 401))
+            write("second-key-of-bob")
+            s.process.send_signal(signal.SIGHUP)
+            self.assertTrue(s.until(lambda: ask("second-key-of-bob") == 200))
+            self.assertEqual(ask("first-key-of-bob"), 401)
+
+    def test_thousand_idle_connections_hurt_nobody(self):
+        s = self.start("--connections", "1200")
+        idle = [s.connect() for _ in range(900)]
+        self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
+        for c in idle:
+            c.close()
+
     def test_bad_start_is_one_line_and_exit_2(self):
-        for args in (["--port", "x"], ["--nonsense"], ["--model", "/nowhere.safetensors"], ["--backend", "abacus"]):
+        for args in (["--port", "x"], ["--nonsense"], ["--model", "/nowhere.safetensors"], ["--backend", "abacus"],
+                     ["--jobs", "redis://localhost"]):
             r = subprocess.run([TRMD, *args], capture_output=True, text=True, timeout=30)
             self.assertEqual(r.returncode, 2, args)
             lines = [line for line in r.stderr.splitlines() if line.startswith("trmd: ")]
