@@ -223,7 +223,7 @@ static int make_http(trmd_app *a, trm_error *err) {
         (unsigned)a->o.connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((a->o.idle_timeout_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
-        511u, MHD_OPTION_END);
+        4096u, MHD_OPTION_END); /* the kernel cuts it down to net.core.somaxconn */
     freeaddrinfo(found);
     if (!a->http)
         return trm_fail(err, TRM_E_IO, "cannot listen on %.100s port %d: in use or not allowed",

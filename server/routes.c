@@ -93,6 +93,14 @@ static double limited(trmd_conn *k) {
                : 0;
 }
 
+/* A small body is read and thrown away, so that the connection lives on: under overload a new
+ * connection for each refusal costs far more than the refusal. Of a large one, or one that the
+ * client asks leave for, nothing more is wanted. */
+static bool cut_off(trmd_conn *k, const char *length) {
+    return !length || strtoll(length, NULL, 10) > 64 * 1024 ||
+           MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Expect");
+}
+
 static void check_post(trmd_conn *k, bool *now) {
     trmd_app *a = k->app;
     const char *length = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Length");
@@ -116,7 +124,7 @@ static void check_post(trmd_conn *k, bool *now) {
     if (!trmd_pool_room(a->pool, 1, 0)) {
         refuse(k, now, 429, "queue-full", "the queue is full");
         k->problem.retry_after = trmd_pool_retry_after(a->pool);
-        *now = true;
+        *now = cut_off(k, length);
     }
 }
 
