@@ -2,6 +2,7 @@
  * what its matrix products alone would allow. Weights and inputs are synthetic: speed does not
  * depend on the values. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +28,8 @@ struct row {
     int batch, threads;
     double per_s;  /* puzzle-steps: a supervision step of one puzzle, or a training step of one */
     double gflops; /* of its matrix products */
-    double share;  /* of the products' own rate in the same run */
-    trm_product_rate products;
+    double share;  /* of the products' own rate at the same time */
+    double slowest, fastest; /* that rate's extremes in this row, FLOP/s */
     size_t bytes, slot_bytes;
 };
 
@@ -52,23 +53,23 @@ static const struct size {
         "\"mlp_t\":true,\"pos_encodings\":\"none\"}",
         32},
 };
-enum { N_SIZES = sizeof sizes / sizeof *sizes };
+enum { N_SIZES = sizeof sizes / sizeof *sizes, ROUNDS = 5 };
 
 static void report_csv(FILE *to, const struct row *w) {
     char date[32];
     time_t now = time(NULL);
     struct tm utc;
     (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(to, "%s,%s,%s,%s,%d,%d,%.4g,%.4g,%.4g,%.3f,%zu,%zu\n", date, w->model, w->work,
-        w->backend, w->threads, w->batch, w->per_s, w->gflops, w->products.flops_per_s / 1e9,
-        w->share, w->bytes, w->slot_bytes);
+    fprintf(to, "%s,%s,%s,%s,%d,%d,%.4g,%.4g,%.3f,%.4g,%.4g,%zu,%zu\n", date, w->model, w->work,
+        w->backend, w->threads, w->batch, w->per_s, w->gflops, w->share, w->slowest / 1e9,
+        w->fastest / 1e9, w->bytes, w->slot_bytes);
 }
 
 static json_t *row_json(const struct row *w) {
-    json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f}", "model", w->model, "work",
+    json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f,s:f}", "model", w->model, "work",
         w->work, "backend", w->backend, "threads", w->threads, "batch", w->batch,
-        "puzzle_steps_per_s", w->per_s, "gflops", w->gflops, "gemm_gflops",
-        w->products.flops_per_s / 1e9, "gemm_share", w->share);
+        "puzzle_steps_per_s", w->per_s, "gflops", w->gflops, "gemm_share", w->share,
+        "gemm_gflops_min", w->slowest / 1e9, "gemm_gflops_max", w->fastest / 1e9);
     if (w->bytes) {
         (void)json_object_set_new(o, "bytes", json_integer((json_int_t)w->bytes));
         (void)json_object_set_new(o, "slot_bytes", json_integer((json_int_t)w->slot_bytes));
@@ -83,29 +84,54 @@ static void report(struct bench *b, const struct row *w) {
         (void)json_array_append_new(b->rows, row_json(w));
         return;
     }
-    printf("%-11s %-5s %-11s %2d threads, batch %3d: %8.2f /s, %6.1f GFLOP/s of %6.1f (%.2f)",
-        w->model, w->work, w->backend, w->threads, w->batch, w->per_s, w->gflops,
-        w->products.flops_per_s / 1e9, w->share);
+    printf("%-11s %-5s %-11s %2d threads, batch %3d: %8.2f /s, %6.1f GFLOP/s, %.2f of the products",
+        w->model, w->work, w->backend, w->threads, w->batch, w->per_s, w->gflops, w->share);
+    if (w->fastest > 1.25 * w->slowest)
+        printf(" (which varied from %.0f to %.0f)", w->slowest / 1e9, w->fastest / 1e9);
     if (w->bytes)
         printf(", %.1f MiB", (double)w->bytes / 0x1p20);
     putchar('\n');
     (void)fflush(stdout);
 }
 
-static int time_engine(
-    struct bench *b, struct row *w, const trm_model *m, const cli_engine *eo, trm_error *err) {
-    trm_engine *e;
-    int r = cli_engine_new(&e, m, eo, 1, false, err);
-    if (r)
-        return r;
-    r = cli_time_steps(e, b->seconds, &w->per_s, err);
-    w->bytes = trm_engine_bytes(e);
-    w->slot_bytes = trm_engine_slot_bytes(e);
-    trm_engine_free(e);
-    return r;
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-/* The products are timed before and after the steps: a machine's clock may drift. */
+static double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return (v[(n - 1) / 2] + v[n / 2]) / 2;
+}
+
+/* The machine's own speed may change by the second where others share it. So products and steps
+ * are timed in turns, each slice of steps against the products just before and after it. */
+static int measure(
+    struct bench *b, struct row *w, cli_timed *t, const trm_model *m, double work, trm_error *err) {
+    double steps[ROUNDS], share[ROUNDS], slice = b->seconds / ROUNDS, first;
+    trm_product_rate products[ROUNDS + 1];
+    int r = cli_timed_run(t, 0, &first, err); /* warms up */
+    if (!r)
+        r = trm_bench_products(&products[0], m, w->backend, w->threads, slice, err);
+    w->slowest = w->fastest = products[0].flops_per_s;
+    for (int i = 0; i < ROUNDS && !r; i++) {
+        r = cli_timed_run(t, slice, &steps[i], err);
+        if (!r)
+            r = trm_bench_products(&products[i + 1], m, w->backend, w->threads, slice, err);
+        if (r)
+            return r;
+        share[i] = steps[i] * work / ((products[i].steps_per_s + products[i + 1].steps_per_s) / 2);
+        w->slowest = fmin(w->slowest, products[i + 1].flops_per_s);
+        w->fastest = fmax(w->fastest, products[i + 1].flops_per_s);
+    }
+    if (r)
+        return r;
+    w->per_s = median(steps, ROUNDS);
+    w->share = median(share, ROUNDS);
+    w->gflops = w->per_s * work * products[0].flops_per_s / products[0].steps_per_s / 1e9;
+    return TRM_OK;
+}
+
 static int bench_one(
     struct bench *b, const trm_model *m, const char *backend, int batch, trm_error *err) {
     cli_engine eo = {backend, b->engine.threads, batch};
@@ -114,23 +140,21 @@ static int bench_one(
         .work = b->train ? "train" : "step",
         .batch = batch,
         .threads = eo.threads};
-    trm_product_rate before, after;
-    int r = trm_bench_products(&before, m, backend, eo.threads, b->seconds / 2, err);
-    if (!r)
-        r = b->train ? cli_time_training(&m->config, &eo, batch, b->seconds, &w.per_s, err)
-                     : time_engine(b, &w, m, &eo, err);
-    if (!r)
-        r = trm_bench_products(&after, m, backend, eo.threads, b->seconds / 2, err);
-    if (r)
-        return r;
-    w.products.steps_per_s = (before.steps_per_s + after.steps_per_s) / 2;
-    w.products.flops_per_s = (before.flops_per_s + after.flops_per_s) / 2;
     /* Training adds a backward pass, of twice the products, through one of T cycles. */
-    double t = m->config.H_cycles, work = b->train ? (t + 2) / t : 1;
-    w.share = w.per_s * work / w.products.steps_per_s;
-    w.gflops = w.share * w.products.flops_per_s / 1e9;
-    report(b, &w);
-    return TRM_OK;
+    double cycles = m->config.H_cycles, work = b->train ? (cycles + 2) / cycles : 1;
+    cli_timed t;
+    int r =
+        b->train ? cli_timed_training(&t, &m->config, &eo, err) : cli_timed_engine(&t, m, &eo, err);
+    if (!r && t.engine) {
+        w.bytes = trm_engine_bytes(t.engine);
+        w.slot_bytes = trm_engine_slot_bytes(t.engine);
+    }
+    if (!r)
+        r = measure(b, &w, &t, m, work, err);
+    cli_timed_close(&t);
+    if (!r)
+        report(b, &w);
+    return r;
 }
 
 /* Without --backend, all of them but the reference, which would take minutes, and for training
@@ -196,8 +220,8 @@ static int open_csv(struct bench *b, trm_error *err) {
     if (!b->csv_file)
         return trm_fail(err, TRM_E_IO, "%s: %s", b->csv, strerror(errno));
     if (fseek(b->csv_file, 0, SEEK_END) == 0 && ftell(b->csv_file) == 0)
-        fputs("date,model,work,backend,threads,batch,puzzle_steps_per_s,gflops,gemm_gflops,"
-              "gemm_share,bytes,slot_bytes\n",
+        fputs("date,model,work,backend,threads,batch,puzzle_steps_per_s,gflops,gemm_share,"
+              "gemm_gflops_min,gemm_gflops_max,bytes,slot_bytes\n",
             b->csv_file);
     return TRM_OK;
 }
@@ -209,7 +233,7 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         {"model", 'm', CLI_STRING, &b.model, 0, 0, "MODEL", "this model instead"},
         {"batch", 'n', CLI_INT, &b.batch, 1, 65536, "N", "puzzles stepped together"},
         {"train", 0, CLI_FLAG, &b.train, 0, 0, NULL, "training steps (batch 128) instead"},
-        {"seconds", 0, CLI_REAL, &b.seconds, 0.01, 3600, "S", "time for each row (3)"},
+        {"seconds", 0, CLI_REAL, &b.seconds, 0.01, 3600, "S", "time for each row's steps (3)"},
         {"csv", 0, CLI_STRING, &b.csv, 0, 0, "FILE", "append the rows to a history"},
         CLI_ENGINE_OPTIONS(b.engine),
         {"json", 0, CLI_FLAG, &b.json, 0, 0, NULL, "print one JSON object"}, CLI_END};
@@ -238,7 +262,8 @@ static int run(const cli_command *cmd, int argc, char **argv) {
 
 const cli_command cmd_bench = {"bench", run, "[OPTION...]",
     "measure the engine per backend and model size",
-    "Times supervision steps, and the matrix products of such a step by themselves, in the same\n"
-    "run and on the same shapes: the share in brackets is how near the engine comes to what the\n"
-    "machine can do. A training step counts its backward pass as twice the products of its last\n"
-    "cycle. The plain C reference runs only when --backend names it."};
+    "Times supervision steps and, in turns with them, the matrix products of such a step by\n"
+    "themselves, on the same shapes: the share is how near the engine comes to what the machine\n"
+    "can do. Where the products' own rate varied, others use the machine: distrust the row. A\n"
+    "training step counts its backward pass as twice the products of its last cycle. The plain C\n"
+    "reference runs only when --backend names it."};

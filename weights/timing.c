@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "timing.h"
-#include "trm/train.h"
 
 static int fill_slots(trm_engine *e, trm_error *err) {
     const trm_config *c = &trm_engine_model(e)->config;
@@ -29,24 +28,16 @@ static int fill_slots(trm_engine *e, trm_error *err) {
     return r;
 }
 
-int cli_time_steps(trm_engine *e, double seconds, double *steps_per_s, trm_error *err) {
-    int n = trm_engine_slots(e), steps = 0;
-    int *slots = calloc((size_t)n, sizeof *slots);
-    if (!slots)
-        return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", n);
-    for (int i = 0; i < n; i++)
-        slots[i] = i;
-    int r = fill_slots(e, err);
-    if (!r)
-        r = trm_engine_step(e, slots, n, err); /* warms up */
-    double began = cli_now(), now = began;
-    while (!r && (now - began < seconds || steps < 2)) {
-        r = trm_engine_step(e, slots, n, err);
-        steps++;
-        now = cli_now();
-    }
-    *steps_per_s = (double)steps * n / (now - began);
-    free(slots);
+int cli_timed_engine(cli_timed *out, const trm_model *m, const cli_engine *o, trm_error *err) {
+    *out = (cli_timed){.batch = o->slots};
+    int r = cli_engine_new(&out->engine, m, o, 1, false, err);
+    if (r)
+        return r;
+    out->slots = calloc((size_t)out->batch, sizeof *out->slots);
+    for (int i = 0; out->slots && i < out->batch; i++)
+        out->slots[i] = i;
+    r = out->slots ? fill_slots(out->engine, err)
+                   : trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", out->batch);
     return r;
 }
 
@@ -67,35 +58,46 @@ static int make_recipe(trm_recipe *out, const trm_config *c, int batch, trm_erro
     return r;
 }
 
-static int time_trainer(trm_trainer *t, int batch, double seconds, double *rate, trm_error *err) {
+int cli_timed_training(cli_timed *out, const trm_config *c, const cli_engine *o, trm_error *err) {
+    trm_recipe recipe;
+    *out = (cli_timed){.batch = o->slots};
+    int r = make_recipe(&recipe, c, o->slots, err);
+    if (r)
+        return r;
+    strcpy(out->folder, "/tmp/trm-bench-XXXXXX");
+    if (!mkdtemp(out->folder)) {
+        r = trm_fail(err, TRM_E_IO, "%s: %s", out->folder, strerror(errno));
+        out->folder[0] = 0;
+        return r;
+    }
+    /* The trainer wants a folder, and writes nothing to it unless it is told to save. */
+    trm_train_options options = {.backend = o->backend, .threads = o->threads, .out = out->folder};
+    return trm_trainer_new(&out->trainer, &recipe, &options, err);
+}
+
+static int one_step(cli_timed *t, trm_error *err) {
     trm_train_log log;
-    int steps = 0, r = trm_trainer_step(t, &log, err); /* warms up */
+    return t->trainer ? trm_trainer_step(t->trainer, &log, err)
+                      : trm_engine_step(t->engine, t->slots, t->batch, err);
+}
+
+int cli_timed_run(cli_timed *t, double seconds, double *per_s, trm_error *err) {
+    int steps = 0, r = TRM_OK;
     double began = cli_now(), now = began;
     while (!r && (now - began < seconds || steps < 1)) {
-        r = trm_trainer_step(t, &log, err);
+        r = one_step(t, err);
         steps++;
         now = cli_now();
     }
-    *rate = (double)steps * batch / (now - began);
+    *per_s = (double)steps * t->batch / (now - began);
     return r;
 }
 
-int cli_time_training(const trm_config *c, const cli_engine *o, int batch, double seconds,
-    double *samples_per_s, trm_error *err) {
-    char out[] = "/tmp/trm-bench-XXXXXX";
-    trm_recipe recipe;
-    trm_trainer *t = NULL;
-    int r = make_recipe(&recipe, c, batch, err);
-    if (r)
-        return r;
-    if (!mkdtemp(out))
-        return trm_fail(err, TRM_E_IO, "%s: %s", out, strerror(errno));
-    /* The trainer wants a folder, and writes nothing to it unless it is told to save. */
-    trm_train_options options = {.backend = o->backend, .threads = o->threads, .out = out};
-    r = trm_trainer_new(&t, &recipe, &options, err);
-    if (!r)
-        r = time_trainer(t, batch, seconds, samples_per_s, err);
-    trm_trainer_free(t);
-    (void)rmdir(out);
-    return r;
+void cli_timed_close(cli_timed *t) {
+    trm_engine_free(t->engine);
+    trm_trainer_free(t->trainer);
+    free(t->slots);
+    if (t->folder[0])
+        (void)rmdir(t->folder);
+    *t = (cli_timed){0};
 }

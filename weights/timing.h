@@ -1,13 +1,25 @@
-/* Timing the engine and the trainer for `trm bench`. Blocks the caller; nothing is kept. */
+/* What `trm bench` times: an engine's steps or a trainer's, in slices. A cli_timed owns all it
+ * holds; it belongs to one thread. */
 #ifndef TRM_TIMING_H
 #define TRM_TIMING_H
 
 #include "cli.h"
+#include "trm/train.h"
 
-/* Supervision steps a second, of one puzzle each, with all slots stepped together. */
-int cli_time_steps(trm_engine *e, double seconds, double *steps_per_s, trm_error *err);
-/* Training steps of one sample a second, from generated puzzles. */
-int cli_time_training(const trm_config *c, const cli_engine *o, int batch, double seconds,
-    double *samples_per_s, trm_error *err);
+typedef struct cli_timed {
+    int batch; /* puzzles a step */
+    trm_engine *engine;
+    int *slots;
+    trm_trainer *trainer; /* instead of the engine */
+    char folder[32];      /* the trainer's, empty */
+} cli_timed;
+
+/* Supervision steps of o->slots synthetic puzzles together. Close it also after an error. */
+int cli_timed_engine(cli_timed *out, const trm_model *m, const cli_engine *o, trm_error *err);
+/* Training steps on o->slots generated puzzles, of a fresh model. */
+int cli_timed_training(cli_timed *out, const trm_config *c, const cli_engine *o, trm_error *err);
+/* Steps for about so long, at least once; puzzle-steps a second. */
+int cli_timed_run(cli_timed *t, double seconds, double *per_s, trm_error *err);
+void cli_timed_close(cli_timed *t);
 
 #endif
