@@ -26,7 +26,6 @@ typedef struct trmd_app {
     int port;
     bool looping; /* the loop has been initialised */
     bool draining, quiesced;
-    int drain_fd; /* the listen socket once quiesced, -1 before */
     int exit_code;
     struct trmd_conn *arriving; /* requests whose body has not come whole */
     int calls;                  /* requests suspended or streaming */

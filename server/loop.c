@@ -169,7 +169,8 @@ static void on_drain(uv_timer_t *t) {
     if (!a->quiesced) {
         for (int i = 0; i < 64; i++) /* accepts what waits in the backlog */
             (void)MHD_run(a->http);
-        a->drain_fd = MHD_quiesce_daemon(a->http);
+        /* later clients are refused, not left waiting for a reset */
+        (void)close(MHD_quiesce_daemon(a->http));
         a->quiesced = true;
         began = trmd_now();
     }
@@ -234,7 +235,6 @@ static int make_http(trmd_app *a, trm_error *err) {
 }
 
 int trmd_loop_open(trmd_app *a, trm_error *err) {
-    a->drain_fd = -1;
     if (uv_loop_init(&a->loop))
         return trm_fail(err, TRM_E_IO, "cannot make an event loop");
     a->looping = true;
@@ -295,8 +295,6 @@ void trmd_loop_close(trmd_app *a) {
         }
         (void)uv_poll_stop(&a->http_poll);
         MHD_stop_daemon(a->http);
-        if (a->drain_fd >= 0)
-            (void)close(a->drain_fd);
     }
     uv_walk(&a->loop, close_handle, NULL);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);

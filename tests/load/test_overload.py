@@ -1,0 +1,104 @@
+"""A real trmd under more load than it can take, and stopped under load: who is refused is told
+so on a connection that lives, and nobody who was let in is dropped."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "http"))
+from support import EXTREME, NEWSPAPER, Server  # noqa: E402
+
+LOAD = os.environ["TRM_LOAD"]
+
+
+def request(puzzle, headers="", **options):
+    body = json.dumps({"puzzle": puzzle, **options})
+    return (f"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n"), body
+
+
+def one_response(s):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = s.recv(65536)
+        if not more:
+            return data.decode()
+        data += more
+    head, rest = data.split(b"\r\n\r\n", 1)
+    length = int([line for line in head.decode().lower().split("\r\n")
+                  if line.startswith("content-length:")][0].split(":")[1])
+    while len(rest) < length:
+        rest += s.recv(65536)
+    return head.decode() + "\r\n\r\n" + rest.decode()
+
+
+class Overload(unittest.TestCase):
+    def start(self, *args):
+        server = Server("--access-log=false", *args)
+        self.addCleanup(server.stop)
+        return server
+
+    def full(self):
+        """A server whose only slot and only place are taken for as long as the test lasts."""
+        server = self.start("--slots=1", "--queue-puzzles=1", "--max-attempts=100000",
+                            "--max-deadline-ms=600000")
+        for taken in (1, 2):
+            s = server.connect()
+            self.addCleanup(s.close)
+            s.sendall("".join(request(EXTREME, attempts=100000, deadline_ms=600000,
+                                      halt="fixed")).encode())
+            self.assertTrue(server.until(lambda: server.metric("trmd_requests_in_flight")
+                                         == taken + 1))  # and the one that asks
+            if taken == 1:
+                self.assertTrue(server.until(lambda: server.metric("trmd_queue_puzzles") == 0
+                                             and server.metric("trmd_batch_size_count") > 0))
+        self.assertTrue(server.until(lambda: server.metric("trmd_queue_puzzles") == 1))
+        return server
+
+    def test_a_refused_client_keeps_its_connection(self):
+        server = self.full()
+        with server.connect() as s:
+            for _ in range(3):
+                s.sendall("".join(request(NEWSPAPER)).encode())
+                answer = one_response(s)
+                self.assertTrue(answer.startswith("HTTP/1.1 429 "), answer)
+                self.assertIn("\r\nRetry-After: ", answer)
+                self.assertNotIn("Connection: close", answer)
+
+    def test_a_client_that_asks_leave_is_refused_before_it_sends(self):
+        server = self.full()
+        with server.connect() as s:
+            head, _ = request(NEWSPAPER, "Expect: 100-continue\r\n")
+            s.sendall(head.encode())
+            self.assertTrue(one_response(s).startswith("HTTP/1.1 429 "))
+
+    def stop_under_load(self, *args):
+        with tempfile.TemporaryDirectory(prefix="trmd-load-") as folder:
+            puzzles = pathlib.Path(folder) / "puzzles"
+            puzzles.write_text(NEWSPAPER + "\n")
+            server = self.start(*args)
+            load = subprocess.Popen(
+                [LOAD, f"--port={server.port}", f"--mix=sudoku:{puzzles}", "--rate=200",
+                 "--duration=3", "--connections=100", "--json"], stdout=subprocess.PIPE, text=True)
+            self.assertTrue(server.until(lambda: server.metric("trmd_puzzles_total") > 50))
+            server.process.terminate()
+            self.assertEqual(server.process.wait(60), 0)
+            report = json.loads(load.communicate(timeout=120)[0])
+        self.assertEqual(set(report["statuses"]) - {"200", "503"}, set(), report)
+        self.assertGreater(report["statuses"]["200"], 50)
+        self.assertGreater(report["failures"]["connect"], 0)  # it really was stopped early
+        self.assertEqual(report["failures"]["reset"], 0, report)
+        self.assertEqual(report["failures"]["timeout"], 0, report)
+
+    def test_a_stop_under_load_breaks_no_request(self):
+        self.stop_under_load()
+
+    def test_nor_does_one_with_a_drain_delay(self):
+        self.stop_under_load("--drain-delay-ms=500")
+
+
+if __name__ == "__main__":
+    unittest.main()
