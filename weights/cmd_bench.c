@@ -113,6 +113,8 @@ static int measure(
     int r = cli_timed_run(t, 0, &first, err); /* warms up */
     if (!r)
         r = trm_bench_products(&products[0], m, w->backend, w->threads, slice, err);
+    if (r)
+        return r;
     w->slowest = w->fastest = products[0].flops_per_s;
     for (int i = 0; i < ROUNDS && !r; i++) {
         r = cli_timed_run(t, slice, &steps[i], err);

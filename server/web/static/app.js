@@ -10,10 +10,8 @@ let running = null; // AbortController of the request
 function buildGrid() {
   for (let r = 0; r < 9; r++) {
     const row = document.createElement("div");
-    row.setAttribute("role", "row");
     for (let c = 0; c < 9; c++) {
       const input = document.createElement("input");
-      input.setAttribute("role", "gridcell");
       input.setAttribute("aria-label", `row ${r + 1} column ${c + 1}`);
       input.inputMode = "numeric";
       input.maxLength = 1;
