@@ -11,7 +11,7 @@ struct solver {
     uint16_t row[9], col[9], box[9]; /* digits used, bit d-1 */
     uint8_t cell[81];
     int left, limit, count;
-    long guesses, nodes;
+    long guesses, nodes, most;
     trm_sudoku *first;
 };
 
@@ -100,7 +100,7 @@ static bool propagate(struct solver *s, int *best) {
 
 static void search(struct solver *s) {
     int cell = 0;
-    if (++s->nodes > NODES || !propagate(s, &cell))
+    if (++s->nodes > s->most || !propagate(s, &cell))
         return;
     if (!s->left) {
         if (s->count++ == 0 && s->first)
@@ -119,17 +119,33 @@ static void search(struct solver *s) {
     }
 }
 
+static void solve(struct solver *s, const trm_sudoku *in) {
+    s->left = 81;
+    for (int i = 0; i < 81; i++)
+        if (in->cell[i])
+            put(s, i, in->cell[i]);
+    search(s);
+}
+
 int trm_sudoku_solutions(const trm_sudoku *in, int limit, trm_sudoku *first, long *guesses) {
-    struct solver s = {.left = 81, .limit = limit, .first = first};
+    struct solver s = {.limit = limit, .first = first, .most = NODES};
     if (guesses)
         *guesses = 0;
     if (!trm_sudoku_consistent(in, NULL))
         return 0;
-    for (int i = 0; i < 81; i++)
-        if (in->cell[i])
-            put(&s, i, in->cell[i]);
-    search(&s);
+    solve(&s, in);
     if (guesses)
         *guesses = s.guesses;
     return s.nodes > NODES ? -1 : s.count;
+}
+
+bool trm_sudoku_possible(const trm_sudoku *in, long *nodes) {
+    struct solver s = {.limit = 1, .most = *nodes};
+    if (*nodes <= 0)
+        return true;
+    if (!trm_sudoku_consistent(in, NULL))
+        return false;
+    solve(&s, in);
+    *nodes -= s.nodes;
+    return s.count > 0 || s.nodes > s.most;
 }

@@ -7,7 +7,9 @@
 #include "call.h"
 #include "mailbox.h"
 
-enum { MAX_EVENTS = 512 };
+/* SEARCH_NODES: what a request may cost the loop thread to find that a puzzle has no solution,
+ * some 25 ms in all; what is left undecided is simply worked on. */
+enum { MAX_EVENTS = 512, SEARCH_NODES = 50000 };
 
 static void to_sudoku(trm_sudoku *out, const trmp_puzzle *p) {
     memcpy(out->cell, p->cell, sizeof out->cell);
@@ -64,7 +66,7 @@ static int refuse_maze(
 }
 
 /* Puzzles that break their own rules are refused before they cost a step. */
-static int make_task(trmd_call *c, int i, const trm_policy *policy, trmp_problem *p) {
+static int make_task(trmd_call *c, int i, const trm_policy *policy, long *nodes, trmp_problem *p) {
     const trmp_puzzle *puzzle = &c->request.puzzle[i];
     trm_task *t = &c->work[i].task;
     if (c->request.kind == TRMP_SUDOKU) {
@@ -73,7 +75,7 @@ static int make_task(trmd_call *c, int i, const trm_policy *policy, trmp_problem
         to_sudoku(&s, puzzle);
         if (!trm_sudoku_consistent(&s, &fault))
             return refuse_sudoku(&c->request, i, &fault, p);
-        if (trm_sudoku_solutions(&s, 1, NULL, NULL) == 0) {
+        if (!trm_sudoku_possible(&s, nodes)) {
             fault = (trm_sudoku_fault){TRM_SUDOKU_NO_SOLUTION, -1, -1, -1, 0};
             return refuse_sudoku(&c->request, i, &fault, p);
         }
@@ -108,6 +110,7 @@ static int make_works(trmd_call *c, trmp_problem *p) {
     trmd_app *a = c->app;
     trm_policy policy;
     int ms = c->request.options.deadline_ms ? c->request.options.deadline_ms : a->o.deadline_ms;
+    long nodes = SEARCH_NODES;
     policy_of(a, &c->request, &policy);
     c->work = calloc((size_t)c->n, sizeof *c->work);
     if (!c->work)
@@ -115,7 +118,7 @@ static int make_works(trmd_call *c, trmp_problem *p) {
     for (int i = 0; i < c->n; i++) {
         trmd_work *w = &c->work[i];
         trm_error err;
-        if (make_task(c, i, &policy, p))
+        if (make_task(c, i, &policy, &nodes, p))
             return -1;
         w->model = trmd_pool_find(a->pool, &w->task, c->request.options.model, &err);
         if (w->model < 0)

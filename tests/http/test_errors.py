@@ -126,6 +126,15 @@ class Errors(unittest.TestCase):
         _, head, _ = self.server.request("GET", "/livez", headers={"X-Request-Id": 'a"b<c>'})
         self.assertRegex(head["x-request-id"], r"^[0-9a-f]{32}$")
 
+    def test_puzzle_made_to_be_slow_holds_up_nobody(self):
+        # no clash, no solution, and a blind search wanders for minutes
+        slow = ".....5.8....6.1.43..........1.5........1.6...3.......553.....61........4........."
+        got, _, data = self.server.request("POST", "/v1/sudoku", {"puzzle": slow, "deadline_ms": 200})
+        self.assertIn(got, (200, 422))
+        if got == 200:
+            self.assertEqual(json.loads(data)["verified"], False)
+        self.assertEqual(self.server.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
+
     def test_bad_requests_hurt_nobody(self):
         for _ in range(50):
             self.problem("{", 400, "not-json")

@@ -52,6 +52,10 @@ class Solving(unittest.TestCase):
         for i, r in enumerate(a["results"]):
             self.assertEqual(r["solution"], SOLUTION if i % 2 == 0 else SOLUTION.translate(shift))
 
+    def test_a_thousand_in_one_request(self):
+        a = self.server.post("/v1/sudoku", {"puzzles": [NEWSPAPER] * 1000, "deadline_ms": 60000})[2]
+        self.assertEqual([r["solution"] for r in a["results"]], [SOLUTION] * 1000)
+
     def test_equal_puzzles_get_equal_answers(self):
         answers = {self.server.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"] for _ in range(5)}
         self.assertEqual(answers, {SOLUTION})

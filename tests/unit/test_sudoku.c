@@ -170,6 +170,25 @@ static void test_empty_grid_counts_to_the_limit(void **state) {
     assert_int_equal(trm_sudoku_solutions(&empty, 50, NULL, NULL), 50);
 }
 
+static void test_search_for_admission_is_bounded(void **state) {
+    (void)state;
+    trm_sudoku p = parse(newspaper), none;
+    long nodes = 1000;
+    assert_true(trm_sudoku_possible(&p, &nodes));
+    assert_in_range(nodes, 900, 999);
+    memset(&none, 0, sizeof none);
+    for (int i = 0; i < 8; i++)
+        none.cell[i] = (uint8_t)(i + 1);
+    none.cell[17] = 9; /* the ninth cell of row 1 needs a 9, its column has one */
+    assert_false(trm_sudoku_possible(&none, &nodes));
+    /* the empty row of this one makes a blind search wander; it must stop when told */
+    p = parse(".....5.8....6.1.43..........1.5........1.6...3.......553.....61........4.........");
+    nodes = 100;
+    assert_true(trm_sudoku_possible(&p, &nodes));
+    assert_true(nodes <= 0);
+    assert_true(trm_sudoku_possible(&none, &nodes)); /* nothing left to look with */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_and_tokens),
@@ -178,6 +197,7 @@ int main(void) {
         cmocka_unit_test(test_symmetries_and_canonical_form),
         cmocka_unit_test(test_generated_puzzles_are_unique_and_minimal),
         cmocka_unit_test(test_empty_grid_counts_to_the_limit),
+        cmocka_unit_test(test_search_for_admission_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
