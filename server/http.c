@@ -12,7 +12,7 @@ static const char *header(const trmd_conn *k, const char *name) {
     return MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, name);
 }
 
-void trmd_common_headers(trmd_conn *k, struct MHD_Response *r) {
+static void common_headers(trmd_conn *k, struct MHD_Response *r) {
     (void)MHD_add_response_header(r, "X-Request-Id", k->id);
     (void)MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     const char *origin = header(k, "Origin");
@@ -29,11 +29,10 @@ void trmd_common_headers(trmd_conn *k, struct MHD_Response *r) {
         (void)MHD_add_response_header(r, "Connection", "close");
 }
 
-static enum MHD_Result send_response(
-    trmd_conn *k, int status, struct MHD_Response *r, const char *reason) {
+enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason) {
     if (!r)
         return MHD_NO;
-    trmd_common_headers(k, r);
+    common_headers(k, r);
     k->status = status;
     k->reason = reason;
     enum MHD_Result ok = MHD_queue_response(k->http, (unsigned)status, r);
@@ -64,7 +63,7 @@ enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const cha
     (void)MHD_add_response_header(r, "Content-Type", "application/json");
     (void)MHD_add_response_header(r, "Cache-Control", "no-store");
     timing_header(k, r);
-    return send_response(k, status, r, reason);
+    return trmd_send(k, status, r, reason);
 }
 
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
@@ -81,16 +80,12 @@ enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
         (void)snprintf(number, sizeof number, "%d", p->retry_after);
         (void)MHD_add_response_header(r, "Retry-After", number);
     }
-    if (p->status == 405) /* the pointer holds what is allowed */
-        (void)MHD_add_response_header(r, "Allow",
-            strcmp(p->slug, "method-not-allowed") == 0 && strncmp(k->path, "/v1/models", 10) != 0 &&
-                    strncmp(k->path, "/v1/", 4) == 0
-                ? "POST, OPTIONS"
-                : "GET, HEAD, OPTIONS");
+    if (p->status == 405)
+        (void)MHD_add_response_header(r, "Allow", trmd_route_allows(k->path));
     if (p->status == 401)
         (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     timing_header(k, r);
-    return send_response(k, p->status, r, p->slug);
+    return trmd_send(k, p->status, r, p->slug);
 }
 
 enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *bytes, size_t size) {
@@ -99,7 +94,7 @@ enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *b
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", type);
-    return send_response(k, 200, r, "ok");
+    return trmd_send(k, 200, r, "ok");
 }
 
 /* The request's own id if it is fit to be logged, else one of ours. */

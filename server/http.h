@@ -45,12 +45,14 @@ enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *b
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p);
 /* stream.c: answers with server-sent events from k->call. */
 enum MHD_Result trmd_answer_stream(trmd_conn *k);
-/* Headers that every answer carries. */
-void trmd_common_headers(trmd_conn *k, struct MHD_Response *r);
+/* Adds the headers that every answer carries, queues r and gives it up. NULL is MHD_NO. */
+enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason);
 
 /* routes.c: decides by method, path and headers. Sets k->problem and early where the request
  * is refused; *now is true when it can be answered without a body. */
 void trmd_route_headers(trmd_conn *k, bool *now);
+/* What an address takes, for the Allow header. */
+const char *trmd_route_allows(const char *path);
 /* Answers a request without puzzles. */
 enum MHD_Result trmd_route_get(trmd_conn *k);
 

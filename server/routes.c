@@ -38,6 +38,11 @@ static int find_route(const char *path) {
     return -1;
 }
 
+const char *trmd_route_allows(const char *path) {
+    int i = find_route(path);
+    return i >= 0 && routes[i].post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+}
+
 static void refuse(trmd_conn *k, bool *now, int status, const char *slug, const char *detail) {
     (void)trmp_problem_set(&k->problem, status, slug, NULL, "%s", detail);
     k->early = true;
@@ -205,32 +210,22 @@ static enum MHD_Result answer_metrics(trmd_conn *k) {
         return MHD_NO;
     }
     (void)MHD_add_response_header(r, "Content-Type", TRMD_METRICS_TYPE);
-    trmd_common_headers(k, r);
-    k->status = 200;
-    k->reason = "ok";
-    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_OK, r);
-    MHD_destroy_response(r);
-    return ok;
+    return trmd_send(k, 200, r, "ok");
 }
 
 /* CORS preflight, and what OPTIONS is for. */
-static enum MHD_Result answer_options(trmd_conn *k, int i) {
+static enum MHD_Result answer_options(trmd_conn *k) {
     struct MHD_Response *r =
         MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
-    const char *methods = routes[i].post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    const char *methods = trmd_route_allows(k->path);
     (void)MHD_add_response_header(r, "Allow", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Methods", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Headers",
         "Content-Type, Authorization, X-API-Key, X-Request-Id, Prefer");
     (void)MHD_add_response_header(r, "Access-Control-Max-Age", "600");
-    trmd_common_headers(k, r);
-    k->status = 204;
-    k->reason = "ok";
-    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_NO_CONTENT, r);
-    MHD_destroy_response(r);
-    return ok;
+    return trmd_send(k, 204, r, "ok");
 }
 
 enum MHD_Result trmd_route_get(trmd_conn *k) {
@@ -238,7 +233,7 @@ enum MHD_Result trmd_route_get(trmd_conn *k) {
     size_t size;
     const char *text;
     if (i >= 0 && strcmp(k->method, "OPTIONS") == 0)
-        return answer_options(k, i);
+        return answer_options(k);
     if (i < 0)
         return trmd_web_answer(k, trmd_web_find(k->path));
     switch (routes[i].route) {

@@ -39,10 +39,5 @@ enum MHD_Result trmd_answer_stream(trmd_conn *k) {
     (void)MHD_add_response_header(r, "Content-Type", "text/event-stream");
     (void)MHD_add_response_header(r, "Cache-Control", "no-store");
     (void)MHD_add_response_header(r, "X-Accel-Buffering", "no");
-    trmd_common_headers(k, r);
-    k->status = 200;
-    k->reason = "ok";
-    enum MHD_Result ok = MHD_queue_response(k->http, MHD_HTTP_OK, r);
-    MHD_destroy_response(r);
-    return ok;
+    return trmd_send(k, 200, r, "ok");
 }

@@ -26,10 +26,5 @@ enum MHD_Result trmd_web_answer(trmd_conn *k, const trmd_web_file *f) {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     (void)MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    trmd_common_headers(k, r);
-    k->status = same ? 304 : 200;
-    k->reason = "ok";
-    enum MHD_Result ok = MHD_queue_response(k->http, (unsigned)k->status, r);
-    MHD_destroy_response(r);
-    return ok;
+    return trmd_send(k, same ? 304 : 200, r, "ok");
 }
