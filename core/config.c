@@ -1,11 +1,11 @@
 /* Configurations: JSON text <-> trm_config. Plain values; nothing is kept. */
-#include <jansson.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fields.h"
 #include "trm/config.h"
 
 static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units"};
@@ -29,60 +29,32 @@ void trm_config_defaults(trm_config *c) {
     c->halt_exploration_prob = 0.1;
 }
 
-enum kind { K_INT, K_REAL, K_BOOL };
-
-static const struct field {
-    const char *key;
-    enum kind kind;
-    size_t offset;
-    double min, max;
-    bool required;
-} fields[] = {
+static const trm_field fields[] = {
 #define F(k, kind, lo, hi, req)                                                                    \
     { #k, kind, offsetof(trm_config, k), lo, hi, req }
-    F(seq_len, K_INT, 1, 4096, true),
-    F(vocab_size, K_INT, 2, 4096, true),
-    F(hidden_size, K_INT, 2, 8192, true),
-    F(num_heads, K_INT, 1, 256, false),
-    F(expansion, K_REAL, 0.01, 64, false),
-    F(H_cycles, K_INT, 1, 1000, false),
-    F(L_cycles, K_INT, 1, 1000, false),
-    F(L_layers, K_INT, 1, 64, false),
-    F(mlp_t, K_BOOL, 0, 1, false),
-    F(rope_theta, K_REAL, 1, 1e9, false),
-    F(rms_norm_eps, K_REAL, 0, 1, false),
-    F(puzzle_emb_ndim, K_INT, 0, 1 << 20, false),
-    F(puzzle_emb_len, K_INT, 0, 1024, false),
-    F(num_puzzle_identifiers, K_INT, 0, 1 << 24, false),
-    F(halt_max_steps, K_INT, 1, 1 << 20, false),
-    F(halt_exploration_prob, K_REAL, 0, 1, false),
-    F(inner_size, K_INT, 0, 1 << 16, false),
-    F(q_mean, K_BOOL, 0, 1, false),
-    F(packed, K_BOOL, 0, 1, false),
-    F(halt_logit, K_REAL, -1e6, 1e6, false),
+    F(seq_len, TRM_INT, 1, 4096, true),
+    F(vocab_size, TRM_INT, 2, 4096, true),
+    F(hidden_size, TRM_INT, 2, 8192, true),
+    F(num_heads, TRM_INT, 1, 256, false),
+    F(expansion, TRM_REAL, 0.01, 64, false),
+    F(H_cycles, TRM_INT, 1, 1000, false),
+    F(L_cycles, TRM_INT, 1, 1000, false),
+    F(L_layers, TRM_INT, 1, 64, false),
+    F(mlp_t, TRM_BOOL, 0, 1, false),
+    F(rope_theta, TRM_REAL, 1, 1e9, false),
+    F(rms_norm_eps, TRM_REAL, 0, 1, false),
+    F(puzzle_emb_ndim, TRM_INT, 0, 1 << 20, false),
+    F(puzzle_emb_len, TRM_INT, 0, 1024, false),
+    F(num_puzzle_identifiers, TRM_INT, 0, 1 << 24, false),
+    F(halt_max_steps, TRM_INT, 1, 1 << 20, false),
+    F(halt_exploration_prob, TRM_REAL, 0, 1, false),
+    F(inner_size, TRM_INT, 0, 1 << 16, false),
+    F(q_mean, TRM_BOOL, 0, 1, false),
+    F(packed, TRM_BOOL, 0, 1, false),
+    F(halt_logit, TRM_REAL, -1e6, 1e6, false),
 #undef F
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
-
-static int read_field(trm_config *c, const struct field *f, const json_t *v, trm_error *err) {
-    char *at = (char *)c + f->offset;
-    if (f->kind == K_BOOL) {
-        if (!json_is_boolean(v))
-            return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" must be true or false", f->key);
-        *(bool *)at = json_is_true(v);
-        return TRM_OK;
-    }
-    bool ok = f->kind == K_INT ? json_is_integer(v) : json_is_number(v);
-    double x = json_number_value(v);
-    if (!ok || x < f->min || x > f->max)
-        return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" must be %s from %g to %g", f->key,
-            f->kind == K_INT ? "an integer" : "a number", f->min, f->max);
-    if (f->kind == K_INT)
-        *(int *)at = (int)x;
-    else
-        *(double *)at = x;
-    return TRM_OK;
-}
 
 static int read_names(trm_config *c, const json_t *o, trm_error *err) {
     const json_t *v = json_object_get(o, "pos_encodings");
@@ -139,14 +111,13 @@ static int check(const trm_config *c, trm_error *err) {
     return TRM_OK;
 }
 
-static int from_json(trm_config *c, const json_t *o, trm_error *err) {
-    if (!json_is_object(o))
-        return trm_fail(err, TRM_E_FORMAT, "config: not a JSON object");
+static int from_json(void *arg, json_t *o, trm_error *err) {
+    trm_config *c = arg;
     for (int i = 0; i < N_FIELDS; i++) {
         const json_t *v = json_object_get(o, fields[i].key);
         if (!v && fields[i].required)
             return trm_fail(err, TRM_E_FORMAT, "config: \"%s\" is missing", fields[i].key);
-        int r = v ? read_field(c, &fields[i], v, err) : TRM_OK;
+        int r = v ? trm_field_read(c, &fields[i], v, "config", err) : TRM_OK;
         if (r)
             return r;
     }
@@ -162,41 +133,22 @@ static int from_json(trm_config *c, const json_t *o, trm_error *err) {
 }
 
 int trm_config_parse(trm_config *c, const char *json, trm_error *err) {
-    json_error_t je;
     trm_config_defaults(c);
-    json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &je);
-    if (!o)
-        return trm_fail(
-            err, TRM_E_FORMAT, "config: line %d column %d: %s", je.line, je.column, je.text);
-    int r = from_json(c, o, err);
-    json_decref(o);
-    return r;
+    return trm_json_read(json, NULL, "config", from_json, c, err);
 }
 
 int trm_config_read(trm_config *c, const char *path, trm_error *err) {
-    json_error_t je;
     trm_config_defaults(c);
-    json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &je);
-    if (!o && je.line < 0)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, je.text);
-    if (!o)
-        return trm_fail(
-            err, TRM_E_FORMAT, "%s: line %d column %d: %s", path, je.line, je.column, je.text);
-    trm_error inner;
-    int r = from_json(c, o, &inner);
-    if (r)
-        (void)trm_fail(err, r, "%s: %s", path, inner.text);
-    json_decref(o);
-    return r;
+    return trm_json_read(NULL, path, "config", from_json, c, err);
 }
 
 char *trm_config_dump(const trm_config *c) {
     json_t *o = json_object();
     for (int i = 0; o && i < N_FIELDS; i++) {
         const char *at = (const char *)c + fields[i].offset;
-        json_t *v = fields[i].kind == K_BOOL  ? json_boolean(*(const bool *)at)
-                    : fields[i].kind == K_INT ? json_integer(*(const int *)at)
-                                              : json_real(*(const double *)at);
+        json_t *v = fields[i].kind == TRM_BOOL  ? json_boolean(*(const bool *)at)
+                    : fields[i].kind == TRM_INT ? json_integer(*(const int *)at)
+                                                : json_real(*(const double *)at);
         if (json_object_set_new(o, fields[i].key, v)) {
             json_decref(o);
             return NULL;

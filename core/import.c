@@ -1,22 +1,17 @@
 /* PyTorch checkpoints: the zip, its pickle and its storages put together. A trm_pt_file owns
  * a private mapping, its tables and copies of tensors that were not contiguous. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "import_pickle.h"
 #include "import_zip.h"
+#include "map.h"
 #include "trm/import.h"
 
 struct trm_pt_file {
-    void *map;
-    size_t map_size;
+    trm_map map; /* empty where the bytes are the caller's */
     trm_zip zip;
     trm_pickle_tensor *tensor;
     trm_st_view *view;
@@ -159,31 +154,16 @@ int trm_pt_open_memory(
 }
 
 int trm_pt_open(trm_pt_file **out, const char *path, trm_error *err) {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        int e = errno;
-        if (fd >= 0)
-            (void)close(fd);
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(e));
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size == 0) {
-        (void)close(fd);
-        return trm_fail(err, TRM_E_FORMAT, "%s: not a checkpoint", path);
-    }
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    int e = errno;
-    (void)close(fd);
-    if (map == MAP_FAILED)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(e));
-    int r = trm_pt_open_memory(out, map, (size_t)st.st_size, path, err);
-    if (r) {
-        (void)munmap(map, (size_t)st.st_size);
+    trm_map map;
+    int r = trm_map_open(&map, path, err);
+    if (r)
         return r;
-    }
-    (*out)->map = map;
-    (*out)->map_size = (size_t)st.st_size;
-    return TRM_OK;
+    r = trm_pt_open_memory(out, map.data, map.size, path, err);
+    if (r)
+        trm_map_close(&map);
+    else
+        (*out)->map = map;
+    return r;
 }
 
 void trm_pt_close(trm_pt_file *f) {
@@ -195,8 +175,7 @@ void trm_pt_close(trm_pt_file *f) {
     free(f->view);
     free(f->tensor);
     trm_zip_free(&f->zip);
-    if (f->map)
-        (void)munmap(f->map, f->map_size);
+    trm_map_close(&f->map);
     free(f);
 }
 

@@ -1,50 +1,43 @@
 /* Training recipes: JSON text -> trm_recipe, with every key known and checked. */
-#include <jansson.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "fields.h"
 #include "trm/train.h"
 
-enum kind { K_INT, K_LONG, K_REAL, K_BOOL };
-
-static const struct field {
-    const char *key;
-    enum kind kind;
-    size_t offset;
-    double min, max;
-} fields[] = {
+static const trm_field fields[] = {
 #define F(k, kind, lo, hi)                                                                         \
-    { #k, kind, offsetof(trm_recipe, k), lo, hi }
-    F(batch, K_INT, 1, 65536),
-    F(steps, K_LONG, 1, 1e12),
-    F(lr, K_REAL, 0, 10),
-    F(lr_rest, K_REAL, 0, 10),
-    F(weight_decay, K_REAL, 0, 100),
-    F(weight_decay_rest, K_REAL, 0, 100),
-    F(momentum, K_REAL, 0, 0.9999),
-    F(beta1, K_REAL, 0, 0.9999),
-    F(beta2, K_REAL, 0, 0.999999),
-    F(clip, K_REAL, 0, 1e9),
-    F(warmup, K_LONG, 0, 1e12),
-    F(anneal_from, K_LONG, -1, 1e12),
-    F(anneal_to, K_REAL, 0, 1),
-    F(ema, K_REAL, 0, 0.999999),
-    F(label_smoothing, K_REAL, 0, 0.99),
-    F(q_weight, K_REAL, 0, 100),
-    F(puzzle_emb_lr, K_REAL, 0, 10),
-    F(puzzle_emb_decay, K_REAL, 0, 100),
-    F(one_step_gradient, K_BOOL, 0, 1),
-    F(tape, K_INT, 1, 1024),
-    F(extra_clues, K_INT, 0, 60),
-    F(curriculum_at, K_REAL, 0, 1),
-    F(share_file, K_REAL, 0, 1),
-    F(share_sparse, K_REAL, 0, 1),
-    F(sparse_effort, K_INT, 0, 100000),
-    F(size_min, K_INT, 2, 30),
-    F(size_max, K_INT, 2, 30),
-    F(wall_min, K_REAL, 0, 0.9),
-    F(wall_max, K_REAL, 0, 0.9),
-    F(length_min, K_INT, 1, 900),
+    { #k, kind, offsetof(trm_recipe, k), lo, hi, false }
+    F(batch, TRM_INT, 1, 65536),
+    F(steps, TRM_LONG, 1, 1e12),
+    F(lr, TRM_REAL, 0, 10),
+    F(lr_rest, TRM_REAL, 0, 10),
+    F(weight_decay, TRM_REAL, 0, 100),
+    F(weight_decay_rest, TRM_REAL, 0, 100),
+    F(momentum, TRM_REAL, 0, 0.9999),
+    F(beta1, TRM_REAL, 0, 0.9999),
+    F(beta2, TRM_REAL, 0, 0.999999),
+    F(clip, TRM_REAL, 0, 1e9),
+    F(warmup, TRM_LONG, 0, 1e12),
+    F(anneal_from, TRM_LONG, -1, 1e12),
+    F(anneal_to, TRM_REAL, 0, 1),
+    F(ema, TRM_REAL, 0, 0.999999),
+    F(label_smoothing, TRM_REAL, 0, 0.99),
+    F(q_weight, TRM_REAL, 0, 100),
+    F(puzzle_emb_lr, TRM_REAL, 0, 10),
+    F(puzzle_emb_decay, TRM_REAL, 0, 100),
+    F(one_step_gradient, TRM_BOOL, 0, 1),
+    F(tape, TRM_INT, 1, 1024),
+    F(extra_clues, TRM_INT, 0, 60),
+    F(curriculum_at, TRM_REAL, 0, 1),
+    F(share_file, TRM_REAL, 0, 1),
+    F(share_sparse, TRM_REAL, 0, 1),
+    F(sparse_effort, TRM_INT, 0, 100000),
+    F(size_min, TRM_INT, 2, 30),
+    F(size_max, TRM_INT, 2, 30),
+    F(wall_min, TRM_REAL, 0, 0.9),
+    F(wall_max, TRM_REAL, 0, 0.9),
+    F(length_min, TRM_INT, 1, 900),
 #undef F
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
@@ -73,28 +66,6 @@ static void defaults(trm_recipe *r) {
     r->wall_min = 0.2;
     r->wall_max = 0.4;
     r->length_min = 1;
-}
-
-static int read_number(trm_recipe *r, const struct field *f, const json_t *v, trm_error *err) {
-    char *at = (char *)r + f->offset;
-    if (f->kind == K_BOOL) {
-        if (!json_is_boolean(v))
-            return trm_fail(err, TRM_E_FORMAT, "recipe: \"%s\" must be true or false", f->key);
-        *(bool *)at = json_is_true(v);
-        return TRM_OK;
-    }
-    bool whole = f->kind != K_REAL;
-    double x = json_number_value(v);
-    if (!(whole ? json_is_integer(v) : json_is_number(v)) || x < f->min || x > f->max)
-        return trm_fail(err, TRM_E_FORMAT, "recipe: \"%s\" must be %s from %g to %g", f->key,
-            whole ? "an integer" : "a number", f->min, f->max);
-    if (f->kind == K_INT)
-        *(int *)at = (int)x;
-    else if (f->kind == K_LONG)
-        *(long *)at = (long)x;
-    else
-        *(double *)at = x;
-    return TRM_OK;
 }
 
 static int read_choice(
@@ -150,7 +121,7 @@ static int read_key(trm_recipe *r, const char *key, const json_t *v, trm_error *
     static const char *const losses[] = {"stablemax", "softmax"};
     for (int i = 0; i < N_FIELDS; i++)
         if (strcmp(key, fields[i].key) == 0)
-            return read_number(r, &fields[i], v, err);
+            return trm_field_read(r, &fields[i], v, "recipe", err);
     int e, choice = 0;
     if (strcmp(key, "model") == 0)
         return read_model(r, v, err);
@@ -199,11 +170,10 @@ static int check(trm_recipe *r, trm_error *err) {
     return TRM_OK;
 }
 
-static int from_json(trm_recipe *r, json_t *o, trm_error *err) {
+static int from_json(void *arg, json_t *o, trm_error *err) {
+    trm_recipe *r = arg;
     const char *key;
     json_t *v;
-    if (!json_is_object(o))
-        return trm_fail(err, TRM_E_FORMAT, "recipe: not a JSON object");
     json_object_foreach(o, key, v) {
         int e = read_key(r, key, v, err);
         if (e)
@@ -213,30 +183,11 @@ static int from_json(trm_recipe *r, json_t *o, trm_error *err) {
 }
 
 int trm_recipe_parse(trm_recipe *r, const char *json, trm_error *err) {
-    json_error_t je;
     defaults(r);
-    json_t *o = json_loads(json, JSON_REJECT_DUPLICATES, &je);
-    if (!o)
-        return trm_fail(
-            err, TRM_E_FORMAT, "recipe: line %d column %d: %s", je.line, je.column, je.text);
-    int e = from_json(r, o, err);
-    json_decref(o);
-    return e;
+    return trm_json_read(json, NULL, "recipe", from_json, r, err);
 }
 
 int trm_recipe_read(trm_recipe *r, const char *path, trm_error *err) {
-    json_error_t je;
     defaults(r);
-    json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &je);
-    if (!o && je.line < 0)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, je.text);
-    if (!o)
-        return trm_fail(
-            err, TRM_E_FORMAT, "%s: line %d column %d: %s", path, je.line, je.column, je.text);
-    trm_error inner;
-    int e = from_json(r, o, &inner);
-    if (e)
-        (void)trm_fail(err, e, "%s: %s", path, inner.text);
-    json_decref(o);
-    return e;
+    return trm_json_read(NULL, path, "recipe", from_json, r, err);
 }

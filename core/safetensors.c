@@ -7,17 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "map.h"
 #include "trm/safetensors.h"
 
 enum { MAX_HEADER = 16 << 20, MAX_DEPTH = 4, MAX_NAME = 512 };
 
 struct trm_st_file {
-    void *map; /* ours to unmap, or NULL */
-    size_t map_size;
+    trm_map map;    /* empty where the bytes are the caller's */
     json_t *header; /* names and metadata live in it */
     trm_st_view *view;
     int count;
@@ -219,38 +217,22 @@ int trm_st_open_memory(
 }
 
 int trm_st_open(trm_st_file **out, const char *path, trm_error *err) {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        int e = errno;
-        if (fd >= 0)
-            (void)close(fd);
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(e));
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size < 8) {
-        (void)close(fd);
-        return trm_fail(err, TRM_E_FORMAT, "%s: not a safetensors file", path);
-    }
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    int e = errno;
-    (void)close(fd);
-    if (map == MAP_FAILED)
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(e));
-    int r = trm_st_open_memory(out, map, (size_t)st.st_size, path, err);
-    if (r) {
-        (void)munmap(map, (size_t)st.st_size);
+    trm_map map;
+    int r = trm_map_open(&map, path, err);
+    if (r)
         return r;
-    }
-    (*out)->map = map;
-    (*out)->map_size = (size_t)st.st_size;
-    return TRM_OK;
+    r = trm_st_open_memory(out, map.data, map.size, path, err);
+    if (r)
+        trm_map_close(&map);
+    else
+        (*out)->map = map;
+    return r;
 }
 
 void trm_st_close(trm_st_file *f) {
     if (!f)
         return;
-    if (f->map)
-        (void)munmap(f->map, f->map_size);
+    trm_map_close(&f->map);
     json_decref(f->header);
     free(f->view);
     free(f);
