@@ -180,10 +180,11 @@ void trm_attention(
             size_t at = (size_t)h * hd, row = (size_t)q0;
             net->mm->run(plan->qk[tail], channel(qkv, row * 3 * d + at, act),
                 channel(qkv, d + at, act), w->scores);
-            net->rows->softmax(w->p, ld, w->scores, ld, rows, keys, scale,
+            void *mixed = (char *)out + (row * d + at) * act;
+            net->rows->softmax(w->p, ld, w->scores, ld, rows, keys, scale, w->tmp,
                 lse ? lse + (ptrdiff_t)h * s + q0 : NULL);
-            net->mm->run(plan->pv[tail], w->p, channel(qkv, 2 * d + at, act),
-                (char *)out + (row * d + at) * act);
+            net->mm->run(plan->pv[tail], w->p, channel(qkv, 2 * d + at, act), mixed);
+            net->rows->scale_rows(mixed, w->tmp, rows, (int)d, (int)hd);
         }
 }
 

@@ -41,10 +41,13 @@ typedef struct trm_rows {
      * row hd/2 cosines, then hd/2 sines. sign -1 rotates back (the gradient). */
     void (*rope)(
         void *x, int rows, int ld, int heads, int hd, int block, const float *cs, float sign);
-    /* Row softmax of scores (rows, cols; stride ld): p = act(softmax(scale * s)) with stride
-     * ldp, padding columns cols..ldp-1 zeroed; lse[row] = log sum exp (may be NULL). */
-    void (*softmax)(
-        void *p, int ldp, const float *s, int ld, int rows, int cols, float scale, float *lse);
+    /* Row softmax of scores (rows, cols; stride ld) without its division: p = act(exp(scale *
+     * (s - max))) with stride ldp, padding columns cols..ldp-1 zeroed; inv[row] = 1 / sum;
+     * lse[row] = log sum exp (may be NULL). */
+    void (*softmax)(void *p, int ldp, const float *s, int ld, int rows, int cols, float scale,
+        float *inv, float *lse);
+    /* x[row] *= k[row] over n channels, stride ld. */
+    void (*scale_rows)(void *x, const float *k, int rows, int ld, int n);
     /* p = act(exp(scale * s - lse)): the softmax again, in the backward pass. */
     void (*softmax_again)(void *p, int ldp, const float *s, int ld, int rows, int cols, float scale,
         const float *lse);

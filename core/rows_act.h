@@ -118,7 +118,7 @@ static void FN(swiglu)(void *h, const void *gu, int rows, int n) {
         ACT *restrict o = (ACT *)h + (ptrdiff_t)r * n;
         for (int i = 0; i < n; i++) {
             float x = GET(g[i]);
-            o[i] = PUT(x * sigmoid_fast(x) * GET(u[i]));
+            o[i] = PUT(x * GET(u[i]) / (1.0f + EXP(-x)));
         }
     }
 }
@@ -128,7 +128,7 @@ static void FN(swiglu_back)(void *gu, const void *dh, int rows, int n) {
         ACT *restrict g = (ACT *)gu + (ptrdiff_t)r * 2 * n, *restrict u = g + n;
         const ACT *restrict d = (const ACT *)dh + (ptrdiff_t)r * n;
         for (int i = 0; i < n; i++) {
-            float x = GET(g[i]), up = GET(u[i]), go = GET(d[i]), s = sigmoid_fast(x);
+            float x = GET(g[i]), up = GET(u[i]), go = GET(d[i]), s = 1.0f / (1.0f + EXP(-x));
             g[i] = PUT(go * up * s * (1.0f + x * (1.0f - s)));
             u[i] = PUT(go * x * s);
         }
@@ -155,23 +155,35 @@ static void FN(rope)(
     }
 }
 
-static void FN(softmax)(
-    void *p, int ldp, const float *s, int ld, int rows, int cols, float scale, float *lse) {
+/* The rows are left undivided and their sums handed out: dividing the few channels of the
+ * mixed values costs less than dividing every weight. */
+static void FN(softmax)(void *p, int ldp, const float *s, int ld, int rows, int cols, float scale,
+    float *inv, float *lse) {
     for (int r = 0; r < rows; r++) {
         const float *restrict sr = s + (ptrdiff_t)r * ld;
         ACT *restrict pr = (ACT *)p + (ptrdiff_t)r * ldp;
         float top = sr[0], sum = 0;
         for (int i = 0; i < cols; i++)
             top = sr[i] > top ? sr[i] : top;
-        for (int i = 0; i < cols; i++)
-            sum += exp_fast(scale * (sr[i] - top));
-        float k = 1.0f / sum;
-        for (int i = 0; i < cols; i++)
-            pr[i] = PUT(k * exp_fast(scale * (sr[i] - top)));
+        float base = -scale * top;
+        for (int i = 0; i < cols; i++) {
+            float e = EXP(scale * sr[i] + base);
+            sum += e;
+            pr[i] = PUT(e);
+        }
         for (int i = cols; i < ldp; i++)
             pr[i] = 0;
+        inv[r] = 1.0f / sum;
         if (lse)
             lse[r] = scale * top + logf(sum);
+    }
+}
+
+static void FN(scale_rows)(void *x, const float *k, int rows, int ld, int n) {
+    for (int r = 0; r < rows; r++) {
+        ACT *restrict xr = (ACT *)x + (ptrdiff_t)r * ld;
+        for (int i = 0; i < n; i++)
+            xr[i] = PUT(k[r] * GET(xr[i]));
     }
 }
 
@@ -181,7 +193,7 @@ static void FN(softmax_again)(
         const float *restrict sr = s + (ptrdiff_t)r * ld;
         ACT *restrict pr = (ACT *)p + (ptrdiff_t)r * ldp;
         for (int i = 0; i < cols; i++)
-            pr[i] = PUT(exp_fast(scale * sr[i] - lse[r]));
+            pr[i] = PUT(EXP(scale * sr[i] - lse[r]));
         for (int i = cols; i < ldp; i++)
             pr[i] = 0;
     }
@@ -384,6 +396,7 @@ const trm_rows FN(trm_rows) = {
     .swiglu_back = FN(swiglu_back),
     .rope = FN(rope),
     .softmax = FN(softmax),
+    .scale_rows = FN(scale_rows),
     .softmax_again = FN(softmax_again),
     .softmax_back = FN(softmax_back),
     .row_dot = FN(row_dot),

@@ -49,7 +49,8 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
     r->swiglu_back(d->act[2], d->act[1], ROWS, D);
     r->units(d->act[1], d->act[3], HEADS, HD, 0.25f);
     r->units_back(d->act[0], d->act[1], d->act[3], HEADS, HD, 0.25f);
-    r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, lse);
+    r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, inv, lse);
+    r->scale_rows(d->act[1], inv, 40, 64, 64);
     r->rope(d->act[3], ROWS, D, HEADS, HD, 8, d->f[1], 1);
     r->argmax(answer, tmp, d->f[3], ROWS, 11);
     for (int i = 0; i < 4; i++)
@@ -103,8 +104,9 @@ static void test_swiglu_is_silu_times_up(void **state) {
 static void test_softmax_survives_large_scores(void **state) {
     (void)state;
     const trm_rows *r = trm_rows_get(false);
-    float s[16] = {1e6f, 1e6f, -1e6f, 0}, p[16], lse;
-    r->softmax(p, 16, s, 16, 1, 4, 1.0f, &lse);
+    float s[16] = {1e6f, 1e6f, -1e6f, 0}, p[16], inv, lse;
+    r->softmax(p, 16, s, 16, 1, 4, 1.0f, &inv, &lse);
+    r->scale_rows(p, &inv, 1, 16, 16);
     assert_true(fabs(p[0] - 0.5) < 1e-6 && fabs(p[1] - 0.5) < 1e-6);
     assert_true(p[2] < 1e-30 && p[3] < 1e-30);
     for (int i = 4; i < 16; i++)
