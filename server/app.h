@@ -20,7 +20,7 @@ typedef struct trmd_app {
     uv_loop_t loop;
     struct MHD_Daemon *http;
     uv_poll_t http_poll;
-    uv_timer_t http_timer, drain_timer, patience_timer;
+    uv_timer_t http_timer, drain_timer, patience_timer, watchdog_timer;
     uv_async_t async; /* the mailbox has something */
     uv_signal_t term, intr, hup;
     int port;

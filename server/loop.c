@@ -10,6 +10,7 @@
 
 #include "http.h"
 #include "mailbox.h"
+#include "notify.h"
 
 static void rearm(trmd_app *a);
 
@@ -192,6 +193,7 @@ void trmd_drain_start(trmd_app *a) {
     }
     a->draining = true;
     trmd_log(TRMD_INFO, "draining", NULL);
+    trmd_notify_stopping();
     (void)uv_timer_start(&a->drain_timer, on_drain, (uint64_t)a->o.drain_delay_ms, 20);
 }
 

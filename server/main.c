@@ -11,6 +11,7 @@
 
 #include "http.h"
 #include "mailbox.h"
+#include "notify.h"
 #include "trm/cpus.h"
 
 extern char **environ;
@@ -136,6 +137,7 @@ void trmd_reload(trmd_app *a) {
     trmd_options fresh;
     trm_error err;
     char left[512];
+    trmd_notify_reloading();
     int r = trmd_options_parse(&fresh, a->argc, a->argv, environ, &err);
     if (!r) {
         trmd_options_reload(&a->o, &fresh, left, sizeof left);
@@ -154,6 +156,7 @@ void trmd_reload(trmd_app *a) {
     else
         trmd_log(
             TRMD_INFO, "reloaded", TRMD_FIELDS(TRMD_STR("needs_restart", left[0] ? left : NULL)));
+    trmd_notify_ready();
 }
 
 /* Options of parts that this version does not have yet are refused, not ignored. */
@@ -188,6 +191,8 @@ static int serve(trmd_app *a) {
         r = start(a, &err);
     if (!r) {
         announce(a);
+        trmd_notify_watch(a);
+        trmd_notify_ready();
         trmd_loop_run(a);
         trmd_log(TRMD_INFO, "stopped", NULL);
     }
