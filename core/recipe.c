@@ -29,6 +29,7 @@ static const trm_field fields[] = {
     F(one_step_gradient, TRM_BOOL, 0, 1),
     F(tape, TRM_INT, 1, 1024),
     F(extra_clues, TRM_INT, 0, 60),
+    F(extra_clues_least, TRM_INT, 0, 60),
     F(curriculum_at, TRM_REAL, 0, 1),
     F(share_file, TRM_REAL, 0, 1),
     F(share_sparse, TRM_REAL, 0, 1),
@@ -163,6 +164,8 @@ static int check(trm_recipe *r, trm_error *err) {
             r->task, sudoku ? 81 : 900, sudoku ? 11 : 6);
     if (r->size_min > r->size_max || r->wall_min > r->wall_max)
         return trm_fail(err, TRM_E_FORMAT, "recipe: a minimum is above its maximum");
+    if (r->extra_clues_least > r->extra_clues)
+        return trm_fail(err, TRM_E_FORMAT, "recipe: extra_clues_least is above extra_clues");
     if (!r->model.packed && r->size_min != r->size_max && !sudoku)
         return trm_fail(
             err, TRM_E_FORMAT, "recipe: mazes of several sizes need a model with \"packed\": true");

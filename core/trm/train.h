@@ -70,8 +70,9 @@ typedef struct trm_recipe {
     bool one_step_gradient; /* only the last z-update and the y-update (HRM's, for comparison) */
     int tape;               /* sequences per weight-gradient product */
     /* Sudoku data */
-    int extra_clues;                 /* curriculum: extra clues at first ... */
-    double curriculum_at;            /* ... one fewer whenever exact accuracy passes this */
+    int extra_clues;                 /* curriculum: up to so many extra clues at first ... */
+    double curriculum_at;            /* ... one fewer whenever exact accuracy passes this ... */
+    int extra_clues_least;           /* ... down to so many */
     double share_file, share_sparse; /* of new puzzles: from `file`, from the sparse search */
     int sparse_effort;
     char file[512];       /* CSV of training puzzles, "" = generated ones only */
