@@ -114,9 +114,8 @@ static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
             l->steps = m[2];
             l->done = m[3];
             l->fresh = m[4];
-            if (l->rope && !l->done)
-                trm_rope_table(l->rope, &t->recipe.model, l->cells,
-                    t->recipe.model.packed ? l->row : NULL, t->recipe.model.packed ? l->col : NULL);
+            if (!l->done)
+                trm_lesson_places(l, &t->recipe.model);
         } else {
             const int32_t all[META] = {l->cells, l->puzzle, l->steps, l->done, l->fresh};
             memcpy(m, all, sizeof all);

@@ -8,7 +8,8 @@
 #include "fields.h"
 #include "trm/config.h"
 
-static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units"};
+static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units", "neighbours"};
+enum { N_POS = sizeof pos_names / sizeof *pos_names };
 
 const char *trm_pos_name(trm_pos p) {
     return pos_names[p];
@@ -61,11 +62,12 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
     if (v) {
         const char *s = json_string_value(v);
         int i = 0;
-        while (s && i < 5 && strcmp(s, pos_names[i]) != 0)
+        while (s && i < N_POS && strcmp(s, pos_names[i]) != 0)
             i++;
-        if (!s || i == 5)
+        if (!s || i == N_POS)
             return trm_fail(err, TRM_E_FORMAT,
-                "config: \"pos_encodings\" must be none, learned, rope, rope2d or units");
+                "config: \"pos_encodings\" must be none, learned, rope, rope2d, units or "
+                "neighbours");
         c->pos_encodings = (trm_pos)i;
     }
     v = json_object_get(o, "task");
@@ -104,6 +106,11 @@ static int check(const trm_config *c, trm_error *err) {
     if (c->pos_encodings == TRM_POS_UNITS && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
         return trm_fail(err, TRM_E_FORMAT,
             "config: pos_encodings \"units\" needs attention over the 81 cells of a Sudoku alone");
+    if (c->pos_encodings == TRM_POS_NEIGHBOURS &&
+        (c->num_heads % 4 != 0 || c->mlp_t || c->puzzle_emb_len || c->seq_len > 1024))
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: pos_encodings \"neighbours\" needs attention over at most 1024 cells alone, "
+            "with a multiple of 4 heads");
     if (c->packed &&
         (c->mlp_t || c->pos_encodings == TRM_POS_LEARNED || c->pos_encodings == TRM_POS_ROPE))
         return trm_fail(

@@ -13,7 +13,7 @@
 struct slot {
     int cells, s; /* s: padded positions of its plan; 0 = empty */
     float *e, *y, *z, *rope, *logits, *confidence;
-    int32_t *answer;
+    int32_t *answer, *near;
     float q[2];
 };
 
@@ -37,15 +37,17 @@ static size_t slot_layout(const trm_engine *e, struct slot *s, char *base) {
     const trm_config *c = &e->model->config;
     size_t sd = (size_t)e->max_s * (size_t)c->hidden_size, l = (size_t)c->seq_len;
     size_t hd = (size_t)(c->hidden_size / c->num_heads), v = (size_t)c->vocab_size;
-    size_t n[7] = {sd, sd, sd, trm_config_rotates(c) ? (size_t)e->max_s * hd : 0, l * v, l, l};
-    float **to[7] = {&s->e, &s->y, &s->z, &s->rope, &s->logits, &s->confidence, NULL};
+    size_t near = c->pos_encodings == TRM_POS_NEIGHBOURS ? 4 * (size_t)e->max_s : 0;
+    size_t n[8] = {
+        sd, sd, sd, trm_config_rotates(c) ? (size_t)e->max_s * hd : 0, l * v, l, l, near};
+    float **to[6] = {&s->e, &s->y, &s->z, &s->rope, &s->logits, &s->confidence};
     size_t used = 0;
-    for (int i = 0; i < 7; i++) {
-        float *at = base && n[i] ? (float *)(void *)(base + used) : NULL;
-        if (to[i])
+    for (int i = 0; i < 8; i++) {
+        void *at = base && n[i] ? base + used : NULL;
+        if (i < 6)
             *to[i] = at;
         else
-            s->answer = (int32_t *)(void *)at;
+            *(i == 6 ? &s->answer : &s->near) = at;
         used += (n[i] * sizeof(float) + 63) / 64 * 64;
     }
     return used;
@@ -152,7 +154,7 @@ static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_e
     if (in->cells < 1 || in->cells > c->seq_len || (in->cells != c->seq_len && !c->packed))
         return trm_fail(err, TRM_E_ARG, "%d cells do not fit a model of %d%s", in->cells,
             c->seq_len, c->packed ? " at most" : "");
-    if (c->packed && c->pos_encodings == TRM_POS_ROPE2D && (!in->row || !in->col))
+    if (c->packed && trm_config_places(c) && (!in->row || !in->col))
         return trm_fail(err, TRM_E_ARG, "packed cells need rows and columns");
     if (in->puzzle_identifier < 0 ||
         (c->puzzle_emb_ndim && in->puzzle_identifier >= c->num_puzzle_identifiers))
@@ -191,12 +193,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     memset(s->e + (ptrdiff_t)real * d, 0, pad);
     memset(s->y + (ptrdiff_t)real * d, 0, pad);
     memset(s->z + (ptrdiff_t)real * d, 0, pad);
-    if (s->rope) {
-        int hd = d / c->num_heads;
-        trm_rope_table(s->rope, c, in->cells, in->row, in->col);
-        memset(
-            s->rope + (ptrdiff_t)real * hd, 0, (size_t)(s->s - real) * (size_t)hd * sizeof(float));
-    }
+    trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     return TRM_OK;
 }
 
@@ -216,7 +213,7 @@ static void step_slot(trm_engine *e, trm_work *w, struct slot *s) {
     const trm_rows *rows = e->net->rows;
     int d = c->hidden_size, prefix = c->puzzle_emb_len;
     size_t n = (size_t)s->s * (size_t)d;
-    trm_seq seq = {prefix + s->cells, s->rope};
+    trm_seq seq = {prefix + s->cells, s->rope, s->near};
     trm_plan *plan;
     if (trm_work_plan(&plan, w, s->s, 0, NULL))
         return; /* cannot be: trm_engine_load() has made it */

@@ -63,8 +63,10 @@ static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
     l->z = floats(sd);
     l->e = floats(sd);
     l->rope = trm_config_rotates(c) ? floats((size_t)k->max_s * hd) : NULL;
+    bool near = c->pos_encodings == TRM_POS_NEIGHBOURS;
+    l->near = near ? calloc(4 * (size_t)k->max_s, sizeof *l->near) : NULL;
     if (!l->tokens || !l->labels || !l->row || !l->col || !l->y || !l->z || !l->e ||
-        (trm_config_rotates(c) && !l->rope))
+        (trm_config_rotates(c) && !l->rope) || (near && !l->near))
         return trm_fail(err, TRM_E_NOMEM, "out of memory for a batch of %d", k->o.batch);
     l->fresh = true;
     return TRM_OK;
@@ -105,7 +107,7 @@ void trm_class_free(trm_class *k) {
         return;
     for (int i = 0; k->lesson && i < k->o.batch; i++) {
         trm_lesson *l = &k->lesson[i];
-        void *all[] = {l->tokens, l->labels, l->row, l->col, l->y, l->z, l->e, l->rope};
+        void *all[] = {l->tokens, l->labels, l->row, l->col, l->y, l->z, l->e, l->rope, l->near};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++)
             free(all[j]);
     }
@@ -126,6 +128,12 @@ trm_lesson *trm_class_lesson(trm_class *k, int i) {
     return &k->lesson[i];
 }
 
+void trm_lesson_places(trm_lesson *l, const trm_config *c) {
+    l->s = trm_plan_length(c, c->puzzle_emb_len + l->cells);
+    trm_places(
+        l->rope, l->near, c, l->s, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
+}
+
 /* Input embedding always (the weights have moved), latents and positions when fresh. */
 static void begin(const trm_class *k, trm_lesson *l) {
     const trm_config *c = k->net->c;
@@ -144,12 +152,7 @@ static void begin(const trm_class *k, trm_lesson *l) {
     }
     memset(l->y + (ptrdiff_t)real * d, 0, pad);
     memset(l->z + (ptrdiff_t)real * d, 0, pad);
-    if (l->rope) {
-        int hd = d / c->num_heads;
-        trm_rope_table(l->rope, c, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
-        memset(
-            l->rope + (ptrdiff_t)real * hd, 0, (size_t)(l->s - real) * (size_t)hd * sizeof(float));
-    }
+    trm_lesson_places(l, c);
     l->steps = 0;
     l->fresh = false;
 }
@@ -158,7 +161,7 @@ static void forward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan
     const trm_config *c = k->net->c;
     const trm_rows *rows = k->net->rows;
     size_t n = (size_t)l->s * (size_t)c->hidden_size;
-    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope};
+    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope, l->near};
     for (int t = 0; t < c->H_cycles; t++) {
         trm_tape *tape = t == c->H_cycles - 1 ? p->tape : NULL;
         for (int i = 0; i < c->L_cycles; i++) {
@@ -251,7 +254,7 @@ static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, float
 static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
     const trm_config *c = k->net->c;
     size_t n = (size_t)l->s * (size_t)c->hidden_size;
-    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope};
+    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope, l->near};
     int at = j * k->passes;
     trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, at + c->L_cycles, p->dw);
     memset(p->de, 0, n * sizeof(float));

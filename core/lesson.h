@@ -21,6 +21,7 @@ typedef struct trm_lesson {
     /* made by the step */
     int s;
     float *y, *z, *e, *rope;
+    int32_t *near;
     double lm, q_loss;
     float q[2];
     int counted, right;
@@ -39,6 +40,8 @@ typedef struct trm_class trm_class;
 int trm_class_new(
     trm_class **out, trm_net *net, trm_team *team, const trm_class_options *o, trm_error *err);
 void trm_class_free(trm_class *k);
+/* Makes the tables of a lesson's positions again, after its cells were read from a file. */
+void trm_lesson_places(trm_lesson *l, const trm_config *c);
 trm_lesson *trm_class_lesson(trm_class *k, int i);
 /* Runs one supervision step on every lesson. Before it, `prepare` (may be NULL) is called
  * for each lesson on the thread that has it: it may load a new puzzle and set fresh. The

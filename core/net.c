@@ -145,6 +145,41 @@ void trm_rope_table(
     }
 }
 
+bool trm_config_places(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_ROPE2D || c->pos_encodings == TRM_POS_NEIGHBOURS;
+}
+
+bool trm_config_dense(const trm_config *c) {
+    return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS && c->pos_encodings != TRM_POS_NEIGHBOURS;
+}
+
+void trm_near_table(
+    int32_t *out, const trm_config *c, int s, int cells, const uint8_t *row, const uint8_t *col) {
+    static const int dr[4] = {1, 0, 0, -1}, dc[4] = {0, -1, 1, 0};
+    int width = (int)lround(sqrt(c->seq_len));
+    int16_t at[258][258]; /* cell + 1 at each place, with a border of zeros */
+    memset(at, 0, sizeof at);
+    for (int i = 0; i < cells; i++)
+        at[(row ? row[i] : i / width) + 1][(col ? col[i] : i % width) + 1] = (int16_t)(i + 1);
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < s; i++) {
+            int r = (row ? row[i < cells ? i : 0] : i / width) + 1 + dr[k];
+            int x = (col ? col[i < cells ? i : 0] : i % width) + 1 + dc[k];
+            out[(ptrdiff_t)k * s + i] = i < cells ? at[r][x] - 1 : -1;
+        }
+}
+
+void trm_places(float *rope, int32_t *near, const trm_config *c, int s, int cells,
+    const uint8_t *row, const uint8_t *col) {
+    int hd = c->hidden_size / c->num_heads, real = c->puzzle_emb_len + cells;
+    if (rope) {
+        trm_rope_table(rope, c, cells, row, col);
+        memset(rope + (ptrdiff_t)real * hd, 0, (size_t)(s - real) * (size_t)hd * sizeof(float));
+    }
+    if (near)
+        trm_near_table(near, c, s, cells, row, col);
+}
+
 /* _input_embeddings of the official code. */
 void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle) {
     const trm_config *c = net->c;

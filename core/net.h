@@ -92,7 +92,8 @@ void trm_tape_free(trm_tape *t);
  * (packed inputs are rounded up to a plan's length) that nothing attends to. */
 typedef struct trm_seq {
     int keys;
-    const float *rope; /* (s, hd) cosines and sines, or NULL */
+    const float *rope;   /* (s, hd) cosines and sines, or NULL */
+    const int32_t *near; /* (4, s) neighbours, or NULL */
 } trm_seq;
 
 /* One pass of the network in place: on entry w->xa = act(x) (trm_rows.add leaves it so).
@@ -108,16 +109,28 @@ void trm_net_weight_grads(trm_work *w, const trm_plan *plan, trm_tape *tape, flo
 
 /* Attention of one sequence, in blocks of queries; lse (heads, s) or NULL. */
 void trm_attention(
-    trm_work *w, const trm_plan *plan, int keys, void *out, const void *qkv, float *lse);
-void trm_attention_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, const void *dout,
-    const void *qkv, const void *att, const float *lse);
+    trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse);
+void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, void *dqkv,
+    const void *dout, const void *qkv, const void *att, const float *lse);
+/* Does every cell see every other, so that scores are matrix products? */
+bool trm_config_dense(const trm_config *c);
 enum { TRM_QUERY_BLOCK = 64 };
 
 /* Rotary table (s, hd): hd/2 cosines then hd/2 sines per position. Positions before the
  * cells rotate as position index (rope) or not at all (rope2d). */
 void trm_rope_table(
     float *out, const trm_config *c, int cells, const uint8_t *row, const uint8_t *col);
+/* The neighbours of each cell of a grid, (4, s): below, left, right, above; -1 where there is
+ * none. row, col NULL: the full canvas. */
+void trm_near_table(
+    int32_t *out, const trm_config *c, int s, int cells, const uint8_t *row, const uint8_t *col);
+/* Whichever of the two the model needs, for a sequence of s positions whose cells come after
+ * the prefix; rope and near NULL where it needs none. */
+void trm_places(float *rope, int32_t *near, const trm_config *c, int s, int cells,
+    const uint8_t *row, const uint8_t *col);
 bool trm_config_rotates(const trm_config *c);
+/* Does it need each cell's row and column? */
+bool trm_config_places(const trm_config *c);
 
 /* Input embedding e (s, D), scaled by sqrt(D), of tokens (cells) and a puzzle. */
 void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle);

@@ -53,7 +53,7 @@ static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer
     net->mm->run(plan->mix_in, p->xa0, &l->qkv, p->qkv);
     if (seq->rope)
         rotate(w, p->qkv, plan->s, seq->rope, 1);
-    trm_attention(w, plan, seq->keys, p->att, p->qkv, p->lse);
+    trm_attention(w, plan, seq, p->att, p->qkv, p->lse);
     net->mm->run(plan->mix_out, p->att, &l->o, w->o);
     net->rows->norm(
         x, p->xa1, p->inv1, w->o, plan->s, net->c->hidden_size, (float)net->c->rms_norm_eps);
@@ -96,7 +96,7 @@ static void mix_attention_back(trm_work *w, const trm_plan *plan, const trm_net_
     const trm_net *net = w->net;
     net->rows->norm_back(g, go, p->xa1, p->inv1, plan->s, net->c->hidden_size);
     net->mm->run(plan->d_mix_out, go, &l->o_b, w->att);
-    trm_attention_back(w, plan, seq->keys, dqkv, w->att, p->qkv, p->att, p->lse);
+    trm_attention_back(w, plan, seq, dqkv, w->att, p->qkv, p->att, p->lse);
     if (seq->rope)
         rotate(w, dqkv, plan->s, seq->rope, -1);
     net->mm->run(plan->d_mix_in, dqkv, &l->qkv_b, g);
@@ -164,13 +164,17 @@ static const void *channel(const void *base, size_t element, size_t act) {
 }
 
 void trm_attention(
-    trm_work *w, const trm_plan *plan, int keys, void *out, const void *qkv, float *lse) {
+    trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse) {
     const trm_net *net = w->net;
     int heads = net->c->num_heads, s = plan->s, ld = score_stride(s);
     size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)heads, act = net->rows->act_size;
     float scale = 1.0f / sqrtf((float)hd);
     if (net->c->pos_encodings == TRM_POS_UNITS) {
         net->rows->units(out, qkv, heads, (int)hd, scale);
+        return;
+    }
+    if (net->c->pos_encodings == TRM_POS_NEIGHBOURS) {
+        net->rows->near(out, qkv, seq->near, s, heads, (int)hd, scale);
         return;
     }
     for (int h = 0; h < heads; h++)
@@ -181,7 +185,7 @@ void trm_attention(
             net->mm->run(plan->qk[tail], channel(qkv, row * 3 * d + at, act),
                 channel(qkv, d + at, act), w->scores);
             void *mixed = (char *)out + (row * d + at) * act;
-            net->rows->softmax(w->p, ld, w->scores, ld, rows, keys, scale, w->tmp,
+            net->rows->softmax(w->p, ld, w->scores, ld, rows, seq->keys, scale, w->tmp,
                 lse ? lse + (ptrdiff_t)h * s + q0 : NULL);
             net->mm->run(plan->pv[tail], w->p, channel(qkv, 2 * d + at, act), mixed);
             net->rows->scale_rows(mixed, w->tmp, rows, (int)d, (int)hd);
@@ -224,14 +228,19 @@ static void head_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, c
     store_head(net->rows, dqkv, dv, s, hd, 2 * d + at, 3 * d);
 }
 
-void trm_attention_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, const void *dout,
-    const void *qkv, const void *att, const float *lse) {
+void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, void *dqkv,
+    const void *dout, const void *qkv, const void *att, const float *lse) {
     const trm_net *net = w->net;
     int heads = net->c->num_heads, hd = net->c->hidden_size / heads;
+    float scale = 1.0f / sqrtf((float)hd);
     if (net->c->pos_encodings == TRM_POS_UNITS) {
-        net->rows->units_back(dqkv, dout, qkv, heads, hd, 1.0f / sqrtf((float)hd));
+        net->rows->units_back(dqkv, dout, qkv, heads, hd, scale);
+        return;
+    }
+    if (net->c->pos_encodings == TRM_POS_NEIGHBOURS) {
+        net->rows->near_back(dqkv, w->dkv, dout, qkv, seq->near, plan->s, heads, hd, scale);
         return;
     }
     for (int h = 0; h < heads; h++)
-        head_back(w, plan, keys, dqkv, dout, qkv, att, lse, h);
+        head_back(w, plan, seq->keys, dqkv, dout, qkv, att, lse, h);
 }

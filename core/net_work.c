@@ -21,7 +21,7 @@ static void carve_work(trm_work *w, struct carver *k) {
     const trm_config *c = w->net->c;
     size_t s = (size_t)w->max_s, d = (size_t)c->hidden_size, act = w->net->rows->act_size;
     size_t in = (size_t)trm_config_inner(c), ld = (s + 15) / 16 * 16, big = s > d ? s : d;
-    bool full = !c->mlp_t && c->pos_encodings != TRM_POS_UNITS, train = w->net->train;
+    bool full = trm_config_dense(c), train = w->net->train;
     w->o = carve(k, s * d, 4);
     w->inv = carve(k, big, 4);
     w->tmp = carve(k, 2 * big, 4);
@@ -46,6 +46,8 @@ static void carve_work(trm_work *w, struct carver *k) {
         w->ds = carve(k, TRM_QUERY_BLOCK * ld, act);
         w->dkv = carve(k, 2 * s * d / (size_t)c->num_heads, 4);
     }
+    if (train && c->pos_encodings == TRM_POS_NEIGHBOURS)
+        w->dkv = carve(k, 2 * s * d, 4);
 }
 
 int trm_work_new(trm_work **out, const trm_net *net, int max_s, trm_error *err) {
@@ -329,7 +331,7 @@ int trm_work_plan(trm_plan **out, trm_work *w, int s, int seqs, trm_error *err) 
     p->seqs = seqs;
     struct maker k = {w->net, err, TRM_OK};
     plan_forward(&k, p);
-    if (!w->net->c->mlp_t && w->net->c->pos_encodings != TRM_POS_UNITS)
+    if (trm_config_dense(w->net->c))
         plan_attention(&k, p);
     if (seqs)
         plan_backward(&k, p, w->net->c->L_cycles + 1);

@@ -62,6 +62,14 @@ typedef struct trm_rows {
     /* Its gradient: dqkv (81, 3 d) from dout (81, d). */
     void (*units_back)(
         void *dqkv, const void *dout, const void *qkv, int heads, int hd, float scale);
+    /* Attention of each cell to itself and one neighbour: near (4, rows) names a cell's
+     * neighbour in each direction, -1 where there is none; head h uses direction h % 4. qkv
+     * (rows, 3 d), out (rows, d). */
+    void (*near)(
+        void *out, const void *qkv, const int32_t *near, int rows, int heads, int hd, float scale);
+    /* Its gradient; acc (rows, 2 d) floats of work space. */
+    void (*near_back)(void *dqkv, float *acc, const void *dout, const void *qkv,
+        const int32_t *near, int rows, int heads, int hd, float scale);
     /* Symmetric int8 per row: scale[row] = max|x| / 127, q = round(x / scale). */
     void (*quantise)(int8_t *q, float *scale, const void *x, int rows, int cols, int ld);
     /* The heads, always in f32: logits (rows, v) = x (rows, d) w^T (v, d). */

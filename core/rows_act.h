@@ -380,6 +380,8 @@ static void FN(units_back)(
         FN(units_back_of)(dqkv, dout, qkv, heads, hd, scale);
 }
 
+#include "rows_near.h"
+
 extern const trm_rows FN(trm_rows);
 const trm_rows FN(trm_rows) = {
     .bf16 = ACT_IS_BF16,
@@ -401,6 +403,8 @@ const trm_rows FN(trm_rows) = {
     .softmax_back = FN(softmax_back),
     .row_dot = FN(row_dot),
     .quantise = FN(quantise),
+    .near = FN(near),
+    .near_back = FN(near_back),
     .units = FN(units),
     .units_back = FN(units_back),
     .head = head_f32,

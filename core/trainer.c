@@ -156,7 +156,8 @@ static void after_step(trm_trainer *t) {
         g->puzzles++;
         t->since_change++;
     }
-    if (g->extra_clues > t->recipe.extra_clues_least && g->exact > t->recipe.curriculum_at && t->since_change >= 250) {
+    if (g->extra_clues > t->recipe.extra_clues_least && g->exact > t->recipe.curriculum_at &&
+        t->since_change >= 250) {
         g->extra_clues--;
         t->since_change = 0;
     }

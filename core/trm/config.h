@@ -11,12 +11,14 @@
 #include "trm/error.h"
 
 typedef enum trm_pos {
-    TRM_POS_NONE,    /* "none" */
-    TRM_POS_LEARNED, /* "learned": embed_pos added to the input */
-    TRM_POS_ROPE,    /* "rope": 1-D rotary over all positions, the official one */
-    TRM_POS_ROPE2D,  /* "rope2d" (own): half of each head by row, half by column */
-    TRM_POS_UNITS,   /* "units" (own): Sudoku attention, head h sees only the cells that share
-                        its row (h%3=0), column (1) or box (2) */
+    TRM_POS_NONE,       /* "none" */
+    TRM_POS_LEARNED,    /* "learned": embed_pos added to the input */
+    TRM_POS_ROPE,       /* "rope": 1-D rotary over all positions, the official one */
+    TRM_POS_ROPE2D,     /* "rope2d" (own): half of each head by row, half by column */
+    TRM_POS_UNITS,      /* "units" (own): Sudoku attention, head h sees only the cells that share
+                           its row (h%3=0), column (1) or box (2) */
+    TRM_POS_NEIGHBOURS, /* "neighbours" (own): attention in which head h sees its own cell and
+                        the one below (h%4=0), left (1), right (2) or above (3) */
 } trm_pos;
 
 typedef struct trm_config {

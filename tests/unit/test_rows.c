@@ -49,6 +49,11 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
     r->swiglu_back(d->act[2], d->act[1], ROWS, D);
     r->units(d->act[1], d->act[3], HEADS, HD, 0.25f);
     r->units_back(d->act[0], d->act[1], d->act[3], HEADS, HD, 0.25f);
+    int32_t near[4 * ROWS];
+    for (int i = 0; i < 4 * ROWS; i++)
+        near[i] = i % 5 ? (i * 7) % ROWS : -1;
+    r->near(d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
+    r->near_back(d->act[0], d->f[1], d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
     r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, inv, lse);
     r->scale_rows(d->act[1], inv, 40, 64, 64);
     r->rope(d->act[3], ROWS, D, HEADS, HD, 8, d->f[1], 1);

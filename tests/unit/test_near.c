@@ -1,0 +1,113 @@
+/* Attention to neighbours: its table of neighbours, and its gradient against differences. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "net.h"
+#include "trm/rng.h"
+#include "trm/train.h"
+
+static const char *const small =
+    "{\"seq_len\":16,\"vocab_size\":6,\"hidden_size\":32,\"num_heads\":4,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"neighbours\","
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
+
+static void config_of(trm_config *c) {
+    trm_error err;
+    if (trm_config_parse(c, small, &err))
+        fail_msg("%s", err.text);
+}
+
+static void test_each_cell_finds_its_neighbours(void **state) {
+    (void)state;
+    /* an L of three cells: (0,0), (1,0), (1,1), and one position of padding */
+    const uint8_t row[] = {0, 1, 1}, col[] = {0, 0, 1};
+    const int32_t want[4][4] = {{1, -1, -1, -1}, {-1, -1, 1, -1}, {-1, 2, -1, -1}, {-1, 0, -1, -1}};
+    int32_t got[4][4], full[4][16];
+    trm_config c;
+    config_of(&c);
+    trm_near_table(&got[0][0], &c, 4, 3, row, col);
+    assert_memory_equal(got, want, sizeof want);
+    trm_near_table(&full[0][0], &c, 16, 16, NULL, NULL);
+    assert_int_equal(full[0][5], 9);
+    assert_int_equal(full[1][5], 4);
+    assert_int_equal(full[2][5], 6);
+    assert_int_equal(full[3][5], 1);
+    assert_int_equal(full[1][4], -1);
+    assert_int_equal(full[2][7], -1);
+    assert_int_equal(full[0][12], -1);
+    assert_int_equal(full[3][3], -1);
+}
+
+static double loss_of(const trm_model *m, const trm_grad_request *q, float *grads) {
+    trm_loss loss;
+    trm_error err;
+    if (trm_grad(m, q, &loss, grads, &err))
+        fail_msg("%s", err.text);
+    return loss.total / q->batch;
+}
+
+static void test_gradient_matches_differences(void **state) {
+    (void)state;
+    trm_config c;
+    trm_model *m;
+    trm_error err;
+    trm_rng rng;
+    int32_t inputs[32], labels[32], puzzles[2] = {0, 0};
+    config_of(&c);
+    trm_rng_seed(&rng, 3);
+    if (trm_model_new(&m, &c, &rng, &err))
+        fail_msg("%s", err.text);
+    for (int i = 0; i < 32; i++) {
+        inputs[i] = 1 + (int32_t)trm_rng_below(&rng, 4);
+        labels[i] = 1 + (int32_t)trm_rng_below(&rng, 5);
+    }
+    trm_grad_request q = {.backend = "reference",
+        .threads = 1,
+        .batch = 2,
+        .inputs = inputs,
+        .labels = labels,
+        .puzzles = puzzles,
+        .steps = 1,
+        .loss = TRM_STABLEMAX,
+        .q_weight = 0.5};
+    float *grads = calloc(m->layout.floats, sizeof *grads);
+    float *scratch = calloc(m->layout.floats, sizeof *scratch);
+    assert_true(grads && scratch);
+    (void)loss_of(m, &q, grads);
+    for (int k = 0; k < m->layout.count; k++) {
+        const trm_param *p = &m->layout.param[k];
+        if (p->role == TRM_W_H_INIT || p->role == TRM_W_L_INIT)
+            continue; /* not trained */
+        /* the steepest of a tensor's entries, so that rounding does not decide */
+        size_t at = p->offset, n = (size_t)p->rows * (size_t)p->cols;
+        for (size_t i = p->offset; i < p->offset + n; i++)
+            at = fabsf(grads[i]) > fabsf(grads[at]) ? i : at;
+        float keep = m->w[at], h = 2e-3f;
+        m->w[at] = keep + h;
+        double up = loss_of(m, &q, scratch);
+        m->w[at] = keep - h;
+        double down = loss_of(m, &q, scratch);
+        m->w[at] = keep;
+        double slope = (up - down) / (2 * (double)h);
+        if (fabs(slope - grads[at]) > 0.03 * fabs(slope) + 2e-4)
+            fail_msg("%s: gradient %g, differences %g", p->name, (double)grads[at], slope);
+    }
+    free(grads);
+    free(scratch);
+    trm_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_cell_finds_its_neighbours),
+        cmocka_unit_test(test_gradient_matches_differences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
