@@ -25,7 +25,7 @@ static void slots_path(const trm_trainer *t, char *out, size_t size, long step) 
 
 static void counters_get(const trm_trainer *t, int64_t c[COUNTERS], double a[AVERAGES]) {
     const trm_train_log *g = &t->log;
-    const int64_t all[COUNTERS] = {g->step, g->samples, g->puzzles, g->extra_clues, t->since_change,
+    const int64_t all[COUNTERS] = {g->step, g->samples, g->puzzles, g->easier, t->since_change,
         t->optim->t, t->recipe.batch, 0};
     memcpy(c, all, sizeof all);
     a[0] = g->cells;
@@ -38,7 +38,7 @@ static void counters_set(trm_trainer *t, const int64_t c[COUNTERS], const double
     g->step = (long)c[0];
     g->samples = (long)c[1];
     g->puzzles = (long)c[2];
-    g->extra_clues = (int)c[3];
+    g->easier = (int)c[3];
     t->since_change = (long)c[4];
     t->optim->t = (long)c[5];
     g->cells = a[0];

@@ -36,6 +36,7 @@ static const trm_field fields[] = {
     F(sparse_effort, TRM_INT, 0, 100000),
     F(size_min, TRM_INT, 2, 30),
     F(size_max, TRM_INT, 2, 30),
+    F(size_start, TRM_INT, 0, 30),
     F(wall_min, TRM_REAL, 0, 0.9),
     F(wall_max, TRM_REAL, 0, 0.9),
     F(length_min, TRM_INT, 1, 900),
@@ -164,6 +165,9 @@ static int check(trm_recipe *r, trm_error *err) {
             r->task, sudoku ? 81 : 900, sudoku ? 11 : 6);
     if (r->size_min > r->size_max || r->wall_min > r->wall_max)
         return trm_fail(err, TRM_E_FORMAT, "recipe: a minimum is above its maximum");
+    if (r->size_start && (r->size_start < r->size_min || r->size_start > r->size_max))
+        return trm_fail(
+            err, TRM_E_FORMAT, "recipe: size_start is not between size_min and size_max");
     if (r->extra_clues_least > r->extra_clues)
         return trm_fail(err, TRM_E_FORMAT, "recipe: extra_clues_least is above extra_clues");
     if (!r->model.packed && r->size_min != r->size_max && !sudoku)

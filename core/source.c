@@ -229,15 +229,16 @@ static int next_sudoku(const trm_source *s, int extra, trm_lesson *l) {
     return TRM_OK;
 }
 
-static int draw_maze(const trm_source *s, trm_maze *m, trm_rng *rng, trm_error *err) {
+static int draw_maze(const trm_source *s, int easier, trm_maze *m, trm_rng *rng, trm_error *err) {
     const trm_recipe *r = s->recipe;
-    if (trm_rng_unit(rng) < r->share_file) {
+    /* The file's are the largest: they wait for the curriculum's end. */
+    if (trm_rng_unit(rng) < r->share_file && !easier) {
         const trm_maze *from = &s->mazes[trm_rng_below(rng, (uint32_t)s->count)];
         trm_maze_sym_apply(m, (int)trm_rng_below(rng, 8), from);
         return TRM_OK;
     }
     trm_maze_gen g = {.style = TRM_MAZE_RANDOM};
-    uint32_t span = (uint32_t)(r->size_max - r->size_min + 1);
+    uint32_t span = (uint32_t)(r->size_max - easier - r->size_min + 1);
     g.rows = r->size_min + (int)trm_rng_below(rng, span);
     g.cols = r->model.packed ? r->size_min + (int)trm_rng_below(rng, span) : g.rows;
     double kind = trm_rng_unit(rng);
@@ -256,9 +257,9 @@ static int draw_maze(const trm_source *s, trm_maze *m, trm_rng *rng, trm_error *
     return TRM_OK;
 }
 
-static int next_maze(const trm_source *s, trm_lesson *l, trm_error *err) {
+static int next_maze(const trm_source *s, int easier, trm_lesson *l, trm_error *err) {
     trm_maze m, label;
-    int r = draw_maze(s, &m, &l->rng, err);
+    int r = draw_maze(s, easier, &m, &l->rng, err);
     if (r)
         return r;
     if (!trm_maze_label(&label, &m))
@@ -274,6 +275,6 @@ static int next_maze(const trm_source *s, trm_lesson *l, trm_error *err) {
     return TRM_OK;
 }
 
-int trm_source_next(const trm_source *s, int extra_clues, trm_lesson *l, trm_error *err) {
-    return s->maze ? next_maze(s, l, err) : next_sudoku(s, extra_clues, l);
+int trm_source_next(const trm_source *s, int easier, trm_lesson *l, trm_error *err) {
+    return s->maze ? next_maze(s, easier, l, err) : next_sudoku(s, easier, l);
 }

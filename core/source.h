@@ -9,7 +9,7 @@ typedef struct trm_source trm_source;
 
 int trm_source_new(trm_source **out, const trm_recipe *r, const char *folder, trm_error *err);
 void trm_source_free(trm_source *s);
-/* Puts a new puzzle and its labels into the lesson. extra_clues: the curriculum's bound. */
-int trm_source_next(const trm_source *s, int extra_clues, trm_lesson *l, trm_error *err);
+/* Puts a new puzzle and its labels into the lesson. easier: the curriculum's. */
+int trm_source_next(const trm_source *s, int easier, trm_lesson *l, trm_error *err);
 
 #endif

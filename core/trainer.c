@@ -13,7 +13,7 @@ static int prepare(void *arg, trm_lesson *l, trm_error *err) {
     trm_trainer *t = arg;
     if (!l->done)
         return TRM_OK;
-    int r = trm_source_next(t->source, t->log.extra_clues, l, err);
+    int r = trm_source_next(t->source, t->log.easier, l, err);
     l->done = false;
     l->fresh = true;
     return r;
@@ -58,7 +58,9 @@ static void start_lessons(trm_trainer *t) {
         trm_rng_seed(&l->rng, t->recipe.seed * 1000003u + 17u * (uint64_t)i + 5);
         l->done = true;
     }
-    t->log.extra_clues = t->recipe.extra_clues;
+    const trm_recipe *r = &t->recipe;
+    bool maze = strcmp(r->task, "maze") == 0;
+    t->log.easier = !maze ? r->extra_clues : r->size_start ? r->size_max - r->size_start : 0;
 }
 
 static int start(trm_trainer *t, trm_error *err) {
@@ -156,9 +158,9 @@ static void after_step(trm_trainer *t) {
         g->puzzles++;
         t->since_change++;
     }
-    if (g->extra_clues > t->recipe.extra_clues_least && g->exact > t->recipe.curriculum_at &&
+    if (g->easier > t->recipe.extra_clues_least && g->exact > t->recipe.curriculum_at &&
         t->since_change >= 250) {
-        g->extra_clues--;
+        g->easier--;
         t->since_change = 0;
     }
 }

@@ -88,7 +88,7 @@ static int write_log(struct train *t, const trm_train_log *l, trm_error *err) {
         (json_int_t)l->step, "samples", (json_int_t)l->samples, "puzzles", (json_int_t)l->puzzles,
         "lm", l->loss.lm, "q_halt", l->loss.q_halt, "total", l->loss.total, "lr", l->lr,
         "grad_norm", l->grad_norm, "cells", l->cells, "exact", l->exact, "halted_steps",
-        l->halted_steps, "extra_clues", l->extra_clues, "seconds", seconds, "samples_per_s",
+        l->halted_steps, "easier", l->easier, "seconds", seconds, "samples_per_s",
         (double)(l->samples - t->first_samples) / (seconds > 0 ? seconds : 1));
     char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(o);

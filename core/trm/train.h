@@ -79,6 +79,8 @@ typedef struct trm_recipe {
     char exclude[8][512]; /* files whose puzzles, up to symmetry, are never trained on */
     /* maze data */
     int size_min, size_max;
+    int size_start; /* curriculum: the largest size at first, one more whenever exact accuracy
+                       passes curriculum_at; 0 = size_max at once */
     double wall_min, wall_max;
     int length_min; /* shortest path at the largest size; scaled with the area */
 } trm_recipe;
@@ -107,7 +109,7 @@ typedef struct trm_train_log {
     double lr, grad_norm;
     double cells, exact; /* running averages: cells right, puzzles wholly right when they halt */
     double halted_steps; /* running average: supervision steps when they halt */
-    int extra_clues;     /* curriculum */
+    int easier;          /* curriculum: extra clues, or rows below the largest maze */
 } trm_train_log;
 
 TRM_API int trm_trainer_new(

@@ -22,7 +22,7 @@ MAZE_RECIPE = {
               "halt_max_steps": 4},
 }
 LOSSES = ["step", "samples", "puzzles", "lm", "q_halt", "total", "lr", "grad_norm", "cells",
-          "exact", "halted_steps", "extra_clues"]
+          "exact", "halted_steps", "easier"]
 
 
 class Training(Case):
