@@ -1,4 +1,6 @@
-/* Chooses the row kernels for this processor. No state beyond the compiled tables. */
+/* Chooses the row kernels for this processor. The tables are compiled in but for one, which is
+ * put together once, under pthread_once, and never changes after that. */
+#include <pthread.h>
 #include <string.h>
 
 #include "rows.h"
@@ -11,6 +13,9 @@ TABLES(avx512)
 #endif
 
 #if defined(__x86_64__)
+void trm_rows_x512(trm_rows *table);
+void trm_units_x512(trm_rows *table);
+
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
@@ -19,10 +24,29 @@ static bool has_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && has_avx2();
 }
+
+static bool has_avx512bf16(void) {
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+/* AVX-512's kernels, the hottest of them by hand. */
+static trm_rows by_hand;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void put_together(void) {
+    by_hand = trm_rows_bf16_avx512;
+    by_hand.isa = "avx512bf16";
+    trm_rows_x512(&by_hand);
+    trm_units_x512(&by_hand);
+}
 #endif
 
 const trm_rows *trm_rows_for(bool bf16, const char *isa) {
 #if defined(__x86_64__)
+    if (strcmp(isa, "avx512bf16") == 0 && bf16 && has_avx512bf16()) {
+        (void)pthread_once(&once, put_together);
+        return &by_hand;
+    }
     if (strcmp(isa, "avx512") == 0)
         return !has_avx512() ? NULL : bf16 ? &trm_rows_bf16_avx512 : &trm_rows_f32_avx512;
     if (strcmp(isa, "avx2") == 0)
@@ -34,8 +58,8 @@ const trm_rows *trm_rows_for(bool bf16, const char *isa) {
 }
 
 const trm_rows *trm_rows_get(bool bf16) {
-    static const char *const best[] = {"avx512", "avx2", "generic"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const best[] = {"avx512bf16", "avx512", "avx2"};
+    for (size_t i = 0; i < sizeof best / sizeof *best; i++) {
         const trm_rows *r = trm_rows_for(bf16, best[i]);
         if (r)
             return r;

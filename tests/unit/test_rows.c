@@ -69,7 +69,7 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
 
 static void test_all_instruction_sets_agree(void **state) {
     (void)state;
-    static const char *const isa[] = {"avx2", "avx512"};
+    static const char *const isa[] = {"avx2", "avx512", "avx512bf16"};
     struct data *d = malloc(sizeof *d);
     float *a = calloc(6 * N, sizeof *a), *b = calloc(6 * N, sizeof *b);
     assert_true(d && a && b);
@@ -77,7 +77,7 @@ static void test_all_instruction_sets_agree(void **state) {
         const trm_rows *g = trm_rows_for(bf16, "generic");
         fill(d, g, 7);
         run_all(g, d, a);
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < 3; i++) {
             const trm_rows *r = trm_rows_for(bf16, isa[i]);
             if (!r)
                 continue; /* not on this processor */
@@ -89,6 +89,40 @@ static void test_all_instruction_sets_agree(void **state) {
     free(d);
     free(a);
     free(b);
+}
+
+/* Heads of 16 and 32 channels have kernels of their own. */
+static void units_agree(const trm_rows *r, const trm_rows *generic, int hd, double tolerance) {
+    enum { MOST = 81 * 3 * 3 * 32 };
+    static float f[MOST], a[MOST], b[MOST];
+    static uint8_t qkv[MOST * 4], out[MOST * 4];
+    size_t n = (size_t)81 * 3 * 3 * (size_t)hd;
+    trm_rng rng;
+    trm_rng_seed(&rng, 5);
+    for (size_t i = 0; i < n; i++)
+        f[i] = (float)trm_rng_normal(&rng);
+    r->to_act(qkv, f, n);
+    generic->units(out, qkv, 3, hd, 0.5f);
+    generic->from_act(a, out, n / 3);
+    r->units(out, qkv, 3, hd, 0.5f);
+    r->from_act(b, out, n / 3);
+    same(b, a, (int)n / 3, tolerance, r->isa);
+    generic->units_back(out, qkv, qkv, 3, hd, 0.5f);
+    generic->from_act(a, out, n);
+    r->units_back(out, qkv, qkv, 3, hd, 0.5f);
+    r->from_act(b, out, n);
+    same(b, a, (int)n, tolerance, r->isa);
+}
+
+static void test_units_of_every_head_width_agree(void **state) {
+    (void)state;
+    static const char *const isa[] = {"avx2", "avx512", "avx512bf16"};
+    for (int bf16 = 0; bf16 < 2; bf16++)
+        for (int i = 0; i < 3; i++)
+            for (int hd = 8; hd <= 32; hd += 8)
+                if (trm_rows_for(bf16, isa[i]))
+                    units_agree(trm_rows_for(bf16, isa[i]), trm_rows_for(bf16, "generic"), hd,
+                        bf16 ? 0.02 : 1e-4);
 }
 
 static void test_swiglu_is_silu_times_up(void **state) {
@@ -144,6 +178,7 @@ static void test_units_stay_within_their_unit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_instruction_sets_agree),
+        cmocka_unit_test(test_units_of_every_head_width_agree),
         cmocka_unit_test(test_swiglu_is_silu_times_up),
         cmocka_unit_test(test_softmax_survives_large_scores),
         cmocka_unit_test(test_units_stay_within_their_unit),
