@@ -42,8 +42,9 @@ static int items(const struct bench *b, const trm_work *w, const trm_plan *p, st
         out[n++] = (struct item){p->mix_in, 1, 4 * s * d * in_t, l->gate_up_t, w->xa, w->gu_t};
         out[n++] = (struct item){p->mix_out, 1, 2 * s * d * in_t, l->down_t, w->h_t, w->o};
     } else {
-        out[n++] = (struct item){p->mix_in, 1, 6 * s * d * d, w->xa, &l->qkv, w->qkv};
-        out[n++] = (struct item){p->mix_out, 1, 2 * s * d * d, w->att, &l->o, w->o};
+        double wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
+        out[n++] = (struct item){p->mix_in, 1, 2 * s * d * wide, w->xa, &l->qkv, w->qkv};
+        out[n++] = (struct item){p->mix_out, 1, 2 * s * d * mixed, w->att, &l->o, w->o};
     }
     out[n++] = (struct item){p->gate_up, 1, 4 * s * d * in, w->xa1, &l->gate_up, w->gu};
     out[n++] = (struct item){p->down, 1, 2 * s * d * in, w->h, &l->down, w->o};

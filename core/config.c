@@ -8,7 +8,8 @@
 #include "fields.h"
 #include "trm/config.h"
 
-static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units", "neighbours"};
+static const char *const pos_names[] = {
+    "none", "learned", "rope", "rope2d", "units", "neighbours", "unit_means"};
 enum { N_POS = sizeof pos_names / sizeof *pos_names };
 
 const char *trm_pos_name(trm_pos p) {
@@ -66,8 +67,8 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
             i++;
         if (!s || i == N_POS)
             return trm_fail(err, TRM_E_FORMAT,
-                "config: \"pos_encodings\" must be none, learned, rope, rope2d, units or "
-                "neighbours");
+                "config: \"pos_encodings\" must be none, learned, rope, rope2d, units, "
+                "neighbours or unit_means");
         c->pos_encodings = (trm_pos)i;
     }
     v = json_object_get(o, "task");
@@ -103,9 +104,11 @@ static int check(const trm_config *c, trm_error *err) {
             c->puzzle_emb_len);
     if (c->puzzle_emb_ndim > 0 && c->num_puzzle_identifiers < 1)
         return trm_fail(err, TRM_E_FORMAT, "config: \"num_puzzle_identifiers\" must be at least 1");
-    if (c->pos_encodings == TRM_POS_UNITS && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
+    bool units = c->pos_encodings == TRM_POS_UNITS || c->pos_encodings == TRM_POS_UNIT_MEANS;
+    if (units && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
         return trm_fail(err, TRM_E_FORMAT,
-            "config: pos_encodings \"units\" needs attention over the 81 cells of a Sudoku alone");
+            "config: pos_encodings \"%s\" needs the 81 cells of a Sudoku alone and no mlp_t",
+            trm_pos_name(c->pos_encodings));
     if (c->pos_encodings == TRM_POS_NEIGHBOURS &&
         (c->num_heads % 4 != 0 || c->mlp_t || c->puzzle_emb_len || c->seq_len > 1024))
         return trm_fail(err, TRM_E_FORMAT,
@@ -188,4 +191,12 @@ int trm_config_inner(const trm_config *c) {
 
 int trm_config_inner_t(const trm_config *c) {
     return official_inner(c->expansion, trm_config_positions(c));
+}
+
+int trm_config_mix_in(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_UNIT_MEANS ? 6 * c->hidden_size : 3 * c->hidden_size;
+}
+
+int trm_config_mix_out(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_UNIT_MEANS ? 3 * c->hidden_size : c->hidden_size;
 }

@@ -150,7 +150,8 @@ bool trm_config_places(const trm_config *c) {
 }
 
 bool trm_config_dense(const trm_config *c) {
-    return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS && c->pos_encodings != TRM_POS_NEIGHBOURS;
+    return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS &&
+           c->pos_encodings != TRM_POS_UNIT_MEANS && c->pos_encodings != TRM_POS_NEIGHBOURS;
 }
 
 void trm_near_table(

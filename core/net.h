@@ -107,11 +107,13 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
 /* Adds the gradients of all block matrices from a full tape to dw (flat layout). */
 void trm_net_weight_grads(trm_work *w, const trm_plan *plan, trm_tape *tape, float *dw);
 
-/* Attention of one sequence, in blocks of queries; lse (heads, s) or NULL. */
+/* Attention of one sequence, in blocks of queries, or what stands in for it ("unit_means"); lse
+ * (heads, s) or NULL. */
 void trm_attention(
     trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse);
+/* dout is used up. */
 void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, void *dqkv,
-    const void *dout, const void *qkv, const void *att, const float *lse);
+    void *dout, const void *qkv, const void *att, const float *lse);
 /* Does every cell see every other, so that scores are matrix products? */
 bool trm_config_dense(const trm_config *c);
 enum { TRM_QUERY_BLOCK = 64 };

@@ -24,10 +24,11 @@ static struct place place_of(const trm_work *w, const trm_plan *plan, trm_tape *
     size_t s = (size_t)plan->s, d = (size_t)c->hidden_size, a = w->net->rows->act_size;
     size_t in = (size_t)trm_config_inner(c), in_t = (size_t)trm_config_inner_t(c);
     size_t n1 = c->mlp_t ? d : s;
+    size_t wide = (size_t)trm_config_mix_in(c), mixed = (size_t)trm_config_mix_out(c);
     return (struct place){
         nth(tl->xa0, s * d, at, a),
-        nth(tl->qkv, 3 * s * d, at, a),
-        nth(tl->att, s * d, at, a),
+        nth(tl->qkv, s * wide, at, a),
+        nth(tl->att, s * mixed, at, a),
         nth(tl->xa1, s * d, at, a),
         nth(tl->gu, 2 * s * in, at, a),
         nth(tl->h, s * in, at, a),
@@ -122,6 +123,7 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
     const trm_net *net = w->net;
     int d = net->c->hidden_size, inner = trm_config_inner(net->c);
     size_t act = net->rows->act_size, sd = (size_t)plan->s * (size_t)d;
+    size_t wide = (size_t)trm_config_mix_in(net->c);
     for (int i = net->c->L_layers - 1; i >= 0; i--) {
         const trm_net_layer *l = &net->layer[i];
         trm_tape_layer *tl = &tape->layer[i];
@@ -134,7 +136,8 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
         if (net->c->mlp_t)
             mix_mlp_back(w, plan, i, g, &p, go, dw);
         else
-            mix_attention_back(w, plan, l, g, seq, &p, nth(tl->dqkv, 3 * sd, at, act), go);
+            mix_attention_back(
+                w, plan, l, g, seq, &p, nth(tl->dqkv, (size_t)plan->s * wide, at, act), go);
     }
 }
 
@@ -169,6 +172,12 @@ void trm_attention(
     int heads = net->c->num_heads, s = plan->s, ld = score_stride(s);
     size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)heads, act = net->rows->act_size;
     float scale = 1.0f / sqrtf((float)hd);
+    if (net->c->pos_encodings == TRM_POS_UNIT_MEANS) {
+        int channels = trm_config_mix_out(net->c);
+        net->rows->swiglu(out, qkv, s, channels);
+        net->rows->unit_means(out, channels);
+        return;
+    }
     if (net->c->pos_encodings == TRM_POS_UNITS) {
         net->rows->units(out, qkv, heads, (int)hd, scale);
         return;
@@ -229,10 +238,17 @@ static void head_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, c
 }
 
 void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, void *dqkv,
-    const void *dout, const void *qkv, const void *att, const float *lse) {
+    void *dout, const void *qkv, const void *att, const float *lse) {
     const trm_net *net = w->net;
     int heads = net->c->num_heads, hd = net->c->hidden_size / heads;
     float scale = 1.0f / sqrtf((float)hd);
+    if (net->c->pos_encodings == TRM_POS_UNIT_MEANS) {
+        int channels = trm_config_mix_out(net->c), wide = trm_config_mix_in(net->c);
+        memcpy(dqkv, qkv, (size_t)plan->s * (size_t)wide * net->rows->act_size);
+        net->rows->unit_means(dout, channels);
+        net->rows->swiglu_back(dqkv, dout, plan->s, channels);
+        return;
+    }
     if (net->c->pos_encodings == TRM_POS_UNITS) {
         net->rows->units_back(dqkv, dout, qkv, heads, hd, scale);
         return;

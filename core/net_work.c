@@ -35,8 +35,8 @@ static void carve_work(trm_work *w, struct carver *k) {
         w->h_t = carve(k, in_t * d, act);
         return;
     }
-    w->qkv = carve(k, 3 * s * d, act);
-    w->att = carve(k, s * d, act);
+    w->qkv = carve(k, s * (size_t)trm_config_mix_in(c), act);
+    w->att = carve(k, s * (size_t)trm_config_mix_out(c), act);
     if (full) {
         w->scores = carve(k, TRM_QUERY_BLOCK * ld, 4);
         w->p = carve(k, TRM_QUERY_BLOCK * ld, act);
@@ -92,9 +92,9 @@ static void carve_tape(trm_tape *t, const trm_net *net, struct carver *k) {
             l->gu_t = carve(k, n * 2 * in_t * d, act);
             l->h_t = carve(k, n * in_t * d, act);
         } else {
-            l->qkv = carve(k, n * 3 * s * d, act);
-            l->att = carve(k, n * s * d, act);
-            l->dqkv = carve(k, n * 3 * s * d, act);
+            l->qkv = carve(k, n * s * (size_t)trm_config_mix_in(c), act);
+            l->att = carve(k, n * s * (size_t)trm_config_mix_out(c), act);
+            l->dqkv = carve(k, n * s * (size_t)trm_config_mix_in(c), act);
             l->lse = carve(k, n * s * (size_t)c->num_heads, 4);
         }
     }
@@ -149,6 +149,7 @@ static void plan_forward(struct maker *k, trm_plan *p) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
     int s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
+    int wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
     if (c->mlp_t) {
         make(k, &p->mix_in,
             (trm_mm_desc){
@@ -157,15 +158,10 @@ static void plan_forward(struct maker *k, trm_plan *p) {
             (trm_mm_desc){.m = s, .n = d, .k = in_t, .lda = in_t, .ldb = d, .ldc = d});
     } else {
         make(k, &p->mix_in,
-            (trm_mm_desc){.m = s,
-                .n = 3 * d,
-                .k = d,
-                .lda = d,
-                .ldc = 3 * d,
-                .c_act = true,
-                .pack = &l->qkv});
+            (trm_mm_desc){
+                .m = s, .n = wide, .k = d, .lda = d, .ldc = wide, .c_act = true, .pack = &l->qkv});
         make(k, &p->mix_out,
-            (trm_mm_desc){.m = s, .n = d, .k = d, .lda = d, .ldc = d, .pack = &l->o});
+            (trm_mm_desc){.m = s, .n = d, .k = mixed, .lda = mixed, .ldc = d, .pack = &l->o});
     }
     make(k, &p->gate_up,
         (trm_mm_desc){.m = s,
@@ -220,7 +216,7 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
     int s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
-    int rows = p->seqs * passes * s;
+    int rows = p->seqs * passes * s, wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
     make(k, &p->d_down,
         (trm_mm_desc){
             .m = s, .n = in, .k = d, .lda = d, .ldc = in, .c_act = true, .pack = &l->down_b});
@@ -284,18 +280,25 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
         return;
     }
     make(k, &p->d_mix_out,
-        (trm_mm_desc){.m = s, .n = d, .k = d, .lda = d, .ldc = d, .c_act = true, .pack = &l->o_b});
+        (trm_mm_desc){
+            .m = s, .n = mixed, .k = d, .lda = d, .ldc = mixed, .c_act = true, .pack = &l->o_b});
     make(k, &p->d_mix_in,
         (trm_mm_desc){
-            .m = s, .n = d, .k = 3 * d, .lda = 3 * d, .ldc = d, .add = true, .pack = &l->qkv_b});
+            .m = s, .n = d, .k = wide, .lda = wide, .ldc = d, .add = true, .pack = &l->qkv_b});
     make(k, &p->w_mix_out,
-        (trm_mm_desc){
-            .m = d, .n = d, .k = rows, .lda = d, .ta = true, .ldb = d, .ldc = d, .add = true});
+        (trm_mm_desc){.m = d,
+            .n = mixed,
+            .k = rows,
+            .lda = d,
+            .ta = true,
+            .ldb = mixed,
+            .ldc = mixed,
+            .add = true});
     make(k, &p->w_mix_in,
-        (trm_mm_desc){.m = 3 * d,
+        (trm_mm_desc){.m = wide,
             .n = d,
             .k = rows,
-            .lda = 3 * d,
+            .lda = wide,
             .ta = true,
             .ldb = d,
             .ldc = d,

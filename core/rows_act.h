@@ -380,6 +380,27 @@ static void FN(units_back)(
         FN(units_back_of)(dqkv, dout, qkv, heads, hd, scale);
 }
 
+static void FN(unit_means)(void *h, int n) {
+    enum { STRIP = 64 }; /* channels at a time, their sums in registers */
+    for (int kind = 0; kind < 3; kind++)
+        for (int u = 0; u < 9; u++)
+            for (int c = kind * (n / 3); c < (kind + 1) * (n / 3); c += STRIP) {
+                ACT *at = (ACT *)h + c;
+                float sum[STRIP] = {0};
+                int m = (kind + 1) * (n / 3) - c < STRIP ? (kind + 1) * (n / 3) - c : STRIP;
+                for (int i = 0; i < 9; i++) {
+                    const ACT *restrict row = at + (ptrdiff_t)unit_cell(kind, u, i) * n;
+                    for (int k = 0; k < m; k++)
+                        sum[k] += GET(row[k]);
+                }
+                for (int i = 0; i < 9; i++) {
+                    ACT *restrict row = at + (ptrdiff_t)unit_cell(kind, u, i) * n;
+                    for (int k = 0; k < m; k++)
+                        row[k] = PUT(sum[k] * (1.0f / 9.0f));
+                }
+            }
+}
+
 #include "rows_near.h"
 
 extern const trm_rows FN(trm_rows);
@@ -407,6 +428,7 @@ const trm_rows FN(trm_rows) = {
     .near_back = FN(near_back),
     .units = FN(units),
     .units_back = FN(units_back),
+    .unit_means = FN(unit_means),
     .head = head_f32,
     .head_back = head_back_f32,
     .argmax = argmax_f32,

@@ -19,6 +19,8 @@ typedef enum trm_pos {
                            its row (h%3=0), column (1) or box (2) */
     TRM_POS_NEIGHBOURS, /* "neighbours" (own): attention in which head h sees its own cell and
                         the one below (h%4=0), left (1), right (2) or above (3) */
+    TRM_POS_UNIT_MEANS, /* "unit_means" (own): no attention but a SwiGLU whose gated channels are
+                          averaged over the cell's row (first third), column and box */
 } trm_pos;
 
 typedef struct trm_config {
@@ -60,6 +62,10 @@ TRM_API int trm_config_positions(const trm_config *c);
 /* SwiGLU inner widths: of the channel MLP, and of the MLP over positions. */
 TRM_API int trm_config_inner(const trm_config *c);
 TRM_API int trm_config_inner_t(const trm_config *c);
+/* Channels of what mixes cells by attention or unit means: what its first product makes of D
+ * (3 D queries, keys and values; or 2 Iu of the SwiGLU, Iu = 3 D), and what its second reads. */
+TRM_API int trm_config_mix_in(const trm_config *c);
+TRM_API int trm_config_mix_out(const trm_config *c);
 TRM_API const char *trm_pos_name(trm_pos p);
 
 #endif

@@ -1,4 +1,5 @@
-/* Attention to neighbours: its table of neighbours, and its gradient against differences. */
+/* The project's own ways to mix cells, neighbours and unit means: the table of neighbours, what
+ * a mean takes in, and gradients against differences. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +19,14 @@ static const char *const small =
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"neighbours\","
     "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
 
-static void config_of(trm_config *c) {
+static const char *const means =
+    "{\"seq_len\":81,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"unit_means\","
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
+
+static void config_of(trm_config *c, const char *json) {
     trm_error err;
-    if (trm_config_parse(c, small, &err))
+    if (trm_config_parse(c, json, &err))
         fail_msg("%s", err.text);
 }
 
@@ -31,7 +37,7 @@ static void test_each_cell_finds_its_neighbours(void **state) {
     const int32_t want[4][4] = {{1, -1, -1, -1}, {-1, -1, 1, -1}, {-1, 2, -1, -1}, {-1, 0, -1, -1}};
     int32_t got[4][4], full[4][16];
     trm_config c;
-    config_of(&c);
+    config_of(&c, small);
     trm_near_table(&got[0][0], &c, 4, 3, row, col);
     assert_memory_equal(got, want, sizeof want);
     trm_near_table(&full[0][0], &c, 16, 16, NULL, NULL);
@@ -53,18 +59,32 @@ static double loss_of(const trm_model *m, const trm_grad_request *q, float *grad
     return loss.total / q->batch;
 }
 
-static void test_gradient_matches_differences(void **state) {
+static void test_means_take_in_row_column_and_box(void **state) {
     (void)state;
+    const trm_rows *r = trm_rows_for(false, "generic");
+    float h[81 * 3] = {0};
+    for (int k = 0; k < 3; k++)
+        h[40 * 3 + k] = 9; /* the middle cell */
+    r->unit_means(h, 3);
+    for (int i = 0; i < 81; i++) {
+        int row = i / 9, col = i % 9;
+        assert_float_equal(h[i * 3], (row == 4), 1e-6);
+        assert_float_equal(h[i * 3 + 1], (col == 4), 1e-6);
+        assert_float_equal(h[i * 3 + 2], (row / 3 == 1 && col / 3 == 1), 1e-6);
+    }
+}
+
+static void gradient_matches_differences(const char *json) {
     trm_config c;
     trm_model *m;
     trm_error err;
     trm_rng rng;
-    int32_t inputs[32], labels[32], puzzles[2] = {0, 0};
-    config_of(&c);
+    int32_t inputs[162], labels[162], puzzles[2] = {0, 0};
+    config_of(&c, json);
     trm_rng_seed(&rng, 3);
     if (trm_model_new(&m, &c, &rng, &err))
         fail_msg("%s", err.text);
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 2 * c.seq_len; i++) {
         inputs[i] = 1 + (int32_t)trm_rng_below(&rng, 4);
         labels[i] = 1 + (int32_t)trm_rng_below(&rng, 5);
     }
@@ -104,10 +124,17 @@ static void test_gradient_matches_differences(void **state) {
     trm_model_free(m);
 }
 
+static void test_gradients_match_differences(void **state) {
+    (void)state;
+    gradient_matches_differences(small);
+    gradient_matches_differences(means);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_cell_finds_its_neighbours),
-        cmocka_unit_test(test_gradient_matches_differences),
+        cmocka_unit_test(test_means_take_in_row_column_and_box),
+        cmocka_unit_test(test_gradients_match_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
