@@ -216,7 +216,8 @@ static void a_reader_that_stalls_costs_records_not_callers(void **state) {
     while (!trmd_log_flush(20))
         n += drain(pipes[0], text + n, ROOM - n);
     trmd_log(TRMD_INFO, "last", NULL);
-    assert_true(trmd_log_flush(1000));
+    while (!trmd_log_flush(20)) /* the pipe may be as full as it can be */
+        n += drain(pipes[0], text + n, ROOM - n);
     (void)drain(pipes[0], text + n, ROOM - n);
     free(close_log());
 
