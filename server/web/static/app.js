@@ -1,166 +1,208 @@
-// The page: a grid that is typed, pasted or linked, sent to /v1/sudoku as an event stream, and
-// shown step by step. No state but this module's.
+// Puts the page together: which kind is open, what is asked, how it went. The kinds know their
+// puzzles, the player knows the steps, this module knows the run.
 
-const $ = (id) => document.getElementById(id);
-const cells = [];
-let steps = []; // what each step showed: {grid, changed, cell_confidence, confidence, ...}
-let puzzle = null; // 81 numbers that the steps belong to
+import { apiKey, curl, models, Problem, setApiKey, solve } from "./api.js";
+import { $, announce, count, duration, h } from "./dom.js";
+import { EXAMPLES } from "./examples.js";
+import { Maze } from "./maze.js";
+import { Options } from "./options.js";
+import { Player } from "./player.js";
+import { Sudoku } from "./sudoku.js";
+
+const player = new Player();
+const options = new Options();
+const kinds = Object.fromEntries([new Sudoku(edited), new Maze(edited)].map((k) => [k.id, k]));
+let kind = kinds.sudoku;
 let running = null; // AbortController of the request
+let loaded = null; // the daemon's models, null while it has not told
 
-function buildGrid() {
-  for (let r = 0; r < 9; r++) {
-    const row = document.createElement("div");
-    for (let c = 0; c < 9; c++) {
-      const input = document.createElement("input");
-      input.setAttribute("aria-label", `row ${r + 1} column ${c + 1}`);
-      input.inputMode = "numeric";
-      input.maxLength = 1;
-      input.autocomplete = "off";
-      input.addEventListener("input", () => typed(input));
-      input.addEventListener("keydown", (e) => moved(e, r * 9 + c));
-      cells.push(input);
-      row.append(input);
-    }
-    $("grid").append(row);
-  }
-}
+const setState = (state) => (document.body.dataset.state = state);
 
-function typed(input) {
-  const value = input.value.replace(/[^1-9]/g, "");
-  if (steps.length) show(-1); // typing goes back to the puzzle
-  input.value = value;
-  input.className = input.value ? "clue" : "";
+// The puzzle in the grid changed: what is on show of an older one goes.
+function edited(more = false) {
   forget();
+  kind.show(null);
+  if (!more) keepLink();
+  if (document.activeElement !== $("text")) $("text").value = kind.text();
 }
 
-function moved(e, i) {
-  const by = { ArrowUp: -9, ArrowDown: 9, ArrowLeft: -1, ArrowRight: 1 }[e.key];
-  if (by === undefined) return;
-  e.preventDefault();
-  cells[(i + by + 81) % 81].focus();
+function forget() {
+  running?.abort();
+  player.clear();
+  $("verdict").replaceChildren();
+  setState("edit");
+  showFault(null);
 }
 
-function readGrid() {
-  return cells.map((c) => Number(c.value) || 0);
+function keepLink() {
+  history.replaceState(null, "", `#${kind.id}/${kind.link()}`);
+}
+
+function showFault(problem) {
+  $("fault").hidden = !problem;
+  $("text-error").textContent = "";
+  $("text").removeAttribute("aria-invalid");
+  options.fault(null);
+  $("key-form").hidden = problem?.status !== 401 && !apiKey();
+  if (!problem) return;
+  const wait = problem.retry_after ? ` Try again in ${count(problem.retry_after, "second")}.` : "";
+  $("fault").textContent = (problem.detail || problem.title) + wait;
+  if (problem.pointer?.startsWith("/puzzle") || problem.rule) kind.fault(problem);
+  else if (options.fault(problem)) $("fault").hidden = true;
+  if (problem.status === 401) $("key").focus();
 }
 
 function setPuzzle(text) {
-  const digits = [...text].map((c) => (/[1-9]/.test(c) ? Number(c) : /[.0_]/.test(c) ? 0 : -1));
-  if (digits.length !== 81 || digits.includes(-1)) {
-    showError(`A puzzle is 81 characters, 1 to 9 and '.', '0' or '_' for blank; this has ${digits.length}.`);
-    return;
-  }
-  forget();
-  cells.forEach((cell, i) => {
-    cell.value = digits[i] || "";
-    cell.className = digits[i] ? "clue" : "";
-  });
-}
-
-// Results that no longer belong to what is in the grid.
-function forget() {
-  steps = [];
-  puzzle = null;
-  $("player").hidden = true;
-  $("error").hidden = true;
-  $("verdict").textContent = "";
-  cells.forEach((c) => c.classList.remove("bad"));
-  history.replaceState(null, "", "#" + readGrid().map((d) => d || ".").join(""));
-}
-
-function showError(text, problem) {
-  $("error").textContent = text;
-  $("error").hidden = false;
-  for (const [r, c] of problem?.rule?.cells ?? []) cells[(r - 1) * 9 + c - 1].classList.add("bad");
-}
-
-// Step i of the run; -1 is the puzzle itself.
-function show(i) {
-  const step = steps[i];
-  const changed = new Set((step?.changed ?? []).map(([r, c]) => r * 9 + c));
-  cells.forEach((cell, k) => {
-    const digit = step ? step.grid[Math.floor(k / 9)][k % 9] : puzzle[k];
-    cell.value = digit || "";
-    const sure = step ? step.cell_confidence[k] >= 0.9 : true;
-    cell.className = puzzle[k] ? "clue" : [sure ? "" : "unsure", i > 0 && changed.has(k) ? "changed" : ""].join(" ").trim();
-  });
-  $("at").textContent = step ? `${i + 1} of ${steps.length}, attempt ${step.attempt}` : `0 of ${steps.length}`;
-  $("step").max = steps.length;
-  $("step").value = i + 1;
-}
-
-function verdict(a) {
-  const time = `${a.steps} steps, ${a.attempts} ${a.attempts === 1 ? "attempt" : "attempts"}, ${a.timing_ms.total.toFixed(1)} ms`;
-  $("verdict").className = a.verified ? "good" : "poor";
-  $("verdict").textContent = a.verified
-    ? `Solved, and checked.\n${time}`
-    : `Not solved${a.status === "deadline" ? " within the deadline" : ""}: this is the best try so far.\n${time}`;
-  steps.push({
-    grid: a.grid,
-    changed: [],
-    attempt: a.attempts,
-    cell_confidence: Array(81).fill(1),
-  });
-  show(steps.length - 1);
-}
-
-// Server-sent events of a POST: EventSource can only GET.
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
-      const block = text.slice(0, end);
-      const name = /^event: (.*)$/m.exec(block)?.[1];
-      const data = /^data: (.*)$/m.exec(block)?.[1];
-      if (name && data) yield { name, data: JSON.parse(data) };
-    }
-  }
-}
-
-async function solve() {
-  const asked = steps.length ? puzzle : readGrid();
-  if (steps.length) show(-1);
-  forget();
-  puzzle = asked;
-  running = new AbortController();
-  $("solve").disabled = true;
-  $("cancel").disabled = false;
-  $("verdict").className = "";
-  $("verdict").textContent = "Thinking…";
   try {
-    const response = await fetch("v1/sudoku", {
-      method: "POST",
-      signal: running.signal,
-      headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify({ puzzle: asked.map((d) => d || ".").join("") }),
-    });
-    if (!response.ok) {
-      const problem = await response.json();
-      $("verdict").textContent = "";
-      showError(problem.detail, problem);
-      return;
-    }
-    $("player").hidden = false;
-    for await (const { name, data } of events(response.body)) {
-      if (name === "done") {
-        verdict(data);
-      } else {
-        steps.push(data);
-        show(steps.length - 1);
+    kind.set(text);
+    edited();
+    return true;
+  } catch (e) {
+    forget();
+    $("text-error").textContent = e.message;
+    $("text").setAttribute("aria-invalid", "true");
+    $("text").value = text;
+    $("as-text").open = true;
+    return false;
+  }
+}
+
+async function run() {
+  const k = kind;
+  forget();
+  k.show(null);
+  keepLink();
+  running = new AbortController();
+  const { signal } = running;
+  setState("busy");
+  announce("Thinking");
+  try {
+    for await (const { name, data } of solve(k.id, { ...k.body(), ...options.body() }, signal)) {
+      if (signal.aborted) break;
+      if (name === "step") {
+        if (!player.frames.length) begin(k);
+        player.add(k.frame(data));
+      } else if (name === "done") {
+        if (!player.frames.length) begin(k);
+        ended = () => verdict(k, data);
+        setState("shown");
+        player.finish(k.answer(data));
       }
     }
   } catch (e) {
-    $("verdict").textContent = e.name === "AbortError" ? "Cancelled." : "";
-    if (e.name !== "AbortError") showError("The server cannot be reached.");
+    if (signal.aborted) return;
+    player.clear();
+    setState("edit");
+    if (!(e instanceof Problem)) throw e;
+    showFault(e.details);
   } finally {
-    running = null;
-    $("solve").disabled = false;
-    $("cancel").disabled = true;
+    if (running?.signal === signal) running = null;
   }
+}
+
+let ended = () => {};
+
+function begin(k) {
+  player.begin({ show: (f) => k.show(f), describe: (f) => k.describe(f), ended: () => ended() });
+}
+
+function cancel() {
+  if (!running) return;
+  running.abort();
+  running = null;
+  setState("edit");
+  if (player.frames.length) player.halt();
+  tell("poor", "Cancelled.", ["what was found until then can be stepped through"]);
+}
+
+function tell(mood, title, facts) {
+  $("verdict").dataset.mood = mood;
+  $("verdict").replaceChildren(h("strong", {}, title), h("span", {}, facts.join(" · ")));
+  announce(title + " " + facts.join(", "));
+}
+
+function verdict(k, a) {
+  const facts = [count(a.steps, "step"), count(a.attempts, "attempt"), duration(a.timing_ms.total)];
+  const late = a.status === "deadline" ? "Not solved in time" : "Not solved";
+  if (a.verified) tell("good", k.verdict(a), facts);
+  else tell("poor", `${late}: this is the best try.`, facts);
+}
+
+// Whether a model serves this kind, or why none does.
+function showModel() {
+  if (!loaded) return;
+  for (const link of document.querySelectorAll("#kinds a"))
+    link.classList.toggle("missing", !loaded.some((m) => m.kind === link.hash.slice(1)));
+  const mine = loaded.filter((m) => m.kind === kind.id);
+  options.models(mine);
+  $("solve").disabled = !mine.length;
+  $("missing").hidden = mine.length > 0;
+  $("missing").textContent = `This server has no ${kind.title.toLowerCase()} model loaded, so it cannot solve this one. Start trmd with --model FILE; trm train makes one.`;
+  $("model").textContent = mine.map((m) => `${m.name}: ${m.parameters.toLocaleString("en")} parameters on ${m.backend}`).join("; ");
+}
+
+async function askModels() {
+  try {
+    loaded = await models();
+    showModel();
+  } catch (e) {
+    if (!(e instanceof Problem)) throw e;
+    showFault(e.details);
+  }
+}
+
+function fillExamples(name, list) {
+  const group = h("optgroup", { label: name }, ...list.map(([label, value]) => h("option", { value }, label)));
+  $("example").append(group);
+}
+
+// #KIND or #KIND/PUZZLE
+function route() {
+  const [, id, puzzle] = /^#?([^/]*)\/?(.*)$/s.exec(decodeURIComponent(location.hash));
+  const next = kinds[id] ?? kinds.sudoku;
+  if (next !== kind) forget();
+  kind = next;
+  document.title = `${kind.title}: trmd`;
+  $("title").textContent = kind.title;
+  $("tagline").textContent = kind.tagline;
+  $("text-hint").textContent = kind.textHint;
+  for (const area of document.querySelectorAll("[data-kind]")) area.hidden = area.dataset.kind !== kind.id;
+  for (const link of document.querySelectorAll("#kinds a")) {
+    if (link.hash === `#${kind.id}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  $("example").replaceChildren(h("option", { value: "" }, "Choose…"));
+  fillExamples("Examples", EXAMPLES[kind.id]);
+  showModel();
+  openPuzzle(puzzle);
+}
+
+function openPuzzle(puzzle) {
+  try {
+    if (puzzle) kind.fromLink(puzzle);
+    else if (!kind.touched) kind.fromLink(EXAMPLES[kind.id][0][1]);
+    kind.touched = true;
+    edited();
+  } catch (e) {
+    edited();
+    showFault({ detail: `The link's puzzle cannot be read. ${e.message}` });
+  }
+}
+
+// A file or a clipboard may hold many: the first is opened, all can be chosen.
+function open(text, from) {
+  const found = kind.puzzlesIn(text);
+  if (found.length > 1) {
+    [...$("example").querySelectorAll("optgroup")].slice(1).forEach((g) => g.remove());
+    const list = found.slice(0, 500).map((p, i) => [`${from}, puzzle ${i + 1}`, p]);
+    fillExamples(from, list);
+    $("example").value = found[0];
+  }
+  if (setPuzzle(found[0])) announce(`${count(found.length, "puzzle")} from ${from}`);
+}
+
+async function openFile(file) {
+  if (file) open(await file.text(), file.name);
 }
 
 async function copy(text, button) {
@@ -169,46 +211,55 @@ async function copy(text, button) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "Cannot copy here";
+    // Without a secure context there is no clipboard: show it, selected.
+    $("copy-out").hidden = false;
+    $("copy-out").value = text;
+    $("copy-out").select();
+    button.textContent = "Below";
   }
+  announce(button.textContent);
   setTimeout(() => (button.textContent = label), 1500);
 }
 
-function currentPuzzle() {
-  return (puzzle ?? readGrid()).map((d) => d || ".").join("");
-}
+const inField = (e) => e.target.matches("input, textarea, select");
 
-async function showModel() {
-  try {
-    const { models } = await (await fetch("v1/models")).json();
-    const m = models.find((x) => x.kind === "sudoku");
-    $("solve").disabled = !m;
-    $("model").textContent = m
-      ? `Model ${m.name}: ${m.parameters.toLocaleString("en")} parameters, ${m.backend}.`
-      : "This server has no Sudoku model.";
-  } catch {
-    $("model").textContent = "";
-  }
-}
-
-buildGrid();
-$("solve").addEventListener("click", solve);
-$("cancel").addEventListener("click", () => running?.abort());
-$("clear").addEventListener("click", () => setPuzzle(".".repeat(81)));
-$("example").addEventListener("change", (e) => e.target.value && setPuzzle(e.target.value));
-$("paste").addEventListener("input", (e) => {
-  const text = e.target.value.replace(/\s/g, "");
-  if (text.length >= 81) setPuzzle(text);
+$("solve").addEventListener("click", run);
+$("cancel").addEventListener("click", cancel);
+$("clear").addEventListener("click", () => {
+  kind.clear();
+  edited();
 });
-$("step").addEventListener("input", (e) => show(Number(e.target.value) - 1));
-$("back").addEventListener("click", () => show(Math.max(-1, Number($("step").value) - 2)));
-$("forward").addEventListener("click", () => show(Math.min(steps.length - 1, Number($("step").value))));
-$("link").addEventListener("click", (e) => copy(location.href.split("#")[0] + "#" + currentPuzzle(), e.target));
-$("curl").addEventListener("click", (e) =>
-  copy(
-    `curl -s ${new URL("v1/sudoku", location.href)} -H 'Content-Type: application/json' -d '{"puzzle": "${currentPuzzle()}"}'`,
-    e.target,
-  ),
-);
-setPuzzle(/^#[1-9.]{81}$/.test(location.hash) ? location.hash.slice(1) : $("example").options[1].value);
-showModel();
+$("example").addEventListener("change", (e) => {
+  if (!e.target.value) return;
+  if (EXAMPLES[kind.id].some(([, p]) => p === e.target.value)) openPuzzle(e.target.value);
+  else setPuzzle(e.target.value);
+});
+$("text").addEventListener("input", (e) => open(e.target.value, "the text"));
+$("file").addEventListener("change", async (e) => {
+  await openFile(e.target.files[0]);
+  e.target.value = "";
+});
+$("link").addEventListener("click", (e) => copy(location.href, e.target));
+$("curl").addEventListener("click", (e) => copy(curl(kind.id, { ...kind.body(), ...options.body() }), e.target));
+$("key-form").addEventListener("submit", (e) => {
+  e.preventDefault();
+  setApiKey($("key").value.trim());
+  showFault(null);
+  askModels();
+});
+document.addEventListener("paste", (e) => {
+  if (inField(e)) return;
+  e.preventDefault();
+  const [file] = e.clipboardData.files;
+  if (file) openFile(file);
+  else open(e.clipboardData.getData("text"), "the clipboard");
+});
+document.addEventListener("dragover", (e) => e.preventDefault());
+document.addEventListener("drop", (e) => {
+  e.preventDefault();
+  openFile(e.dataTransfer.files[0]);
+});
+addEventListener("hashchange", route);
+
+route();
+askModels();
