@@ -66,8 +66,8 @@ typedef struct trm_rows {
      * of the channels), column or box. Its own gradient. */
     void (*unit_means)(void *h, int n);
     /* Attention of each cell to itself and one neighbour: near (4, rows) names a cell's
-     * neighbour in each direction, -1 where there is none; head h uses direction h % 4. qkv
-     * (rows, 3 d), out (rows, d). */
+     * neighbour in each direction, -1 where there is none, and direction 3 - k undoes k; head
+     * h uses direction h % 4. qkv (rows, 3 d), out (rows, d). */
     void (*near)(
         void *out, const void *qkv, const int32_t *near, int rows, int heads, int hd, float scale);
     /* Its gradient; acc (rows, 2 d) floats of work space. */

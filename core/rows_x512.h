@@ -11,6 +11,7 @@
 /* Puts the kernels of a file into the table in place of the compiler's. */
 void trm_rows_x512(trm_rows *table);
 void trm_units_x512(trm_rows *table);
+void trm_near_x512(trm_rows *table);
 
 static inline __mmask16 few(int left) {
     return (__mmask16)(left >= 16 ? 0xFFFF : (1 << left) - 1);

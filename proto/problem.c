@@ -12,6 +12,7 @@ static const struct {
     {"bad-request", "The request cannot be understood"},
     {"not-json", "The body is not JSON"},
     {"unauthorized", "A valid API key is needed"},
+    {"forbidden", "This is not allowed"},
     {"not-found", "There is nothing at this address"},
     {"method-not-allowed", "This address does not take this method"},
     {"too-large", "The request is too large"},
@@ -24,6 +25,7 @@ static const struct {
     {"request-timeout", "The request took too long to arrive"},
     {"draining", "The server is shutting down"},
     {"unavailable", "The server cannot answer now"},
+    {"reload-failed", "Not everything could be reloaded; what is bad keeps its old state"},
     {"internal", "The server failed"},
 };
 

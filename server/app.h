@@ -14,22 +14,37 @@
 #include "ratelimit.h"
 
 struct trmd_conn;
+struct trmd_app;
+
+/* A listening address: libmicrohttpd's daemon and what drives it; see door.c. */
+typedef struct trmd_door {
+    struct trmd_app *app;
+    struct MHD_Daemon *http; /* NULL = not open */
+    uv_poll_t poll;
+    uv_timer_t timer;
+    int port;
+    bool admin;
+} trmd_door;
+
+enum { TRMD_PUBLIC, TRMD_ADMIN, TRMD_DOORS };
 
 typedef struct trmd_app {
     trmd_options o;
     uv_loop_t loop;
-    struct MHD_Daemon *http;
-    uv_poll_t http_poll;
-    uv_timer_t http_timer, drain_timer, patience_timer, watchdog_timer;
+    trmd_door door[TRMD_DOORS];
+    uv_timer_t drain_timer, patience_timer, watchdog_timer;
     uv_async_t async; /* the mailbox has something */
     uv_signal_t term, intr, hup;
-    int port;
     bool looping; /* the loop has been initialised */
     bool draining, quiesced;
     int exit_code;
-    struct trmd_conn *arriving; /* requests whose body has not come whole */
-    int calls;                  /* requests suspended or streaming */
-    trmd_pool *pool;
+    struct trmd_conn *arriving;         /* requests whose body has not come whole */
+    int calls;                          /* requests suspended or streaming */
+    trmd_pool *pool;                    /* the models being served */
+    bool loading, again;                /* a reload is under way; another is wanted after it */
+    trm_error config_error, load_error; /* of the last reload; text "" = went well */
+    uint64_t reloads;                   /* finished */
+    struct trmd_conn *waiting;          /* for the end of a reload */
     trmd_metrics *metrics;
     trmd_auth *auth; /* NULL = no keys asked for */
     trmd_ratelimit *limit;
@@ -43,14 +58,31 @@ int trmd_loop_open(trmd_app *a, trm_error *err);
 /* Runs until the drain is over. */
 void trmd_loop_run(trmd_app *a);
 void trmd_loop_close(trmd_app *a);
-/* To be called after anything that gives libmicrohttpd work: a resumed connection. */
+/* To be called after anything that gives libmicrohttpd work, such as a resumed connection. */
 void trmd_loop_kick(trmd_app *a);
 void trmd_drain_start(trmd_app *a);
 /* A request has begun to arrive: it is cut off if it takes longer than request_timeout_ms. */
 void trmd_arriving(trmd_app *a, struct trmd_conn *k);
 void trmd_arrived(trmd_app *a, struct trmd_conn *k);
 
-/* main.c: SIGHUP: options, log level, keys and limits anew. */
+/* door.c: opens an address; drives all of them. */
+int trmd_door_open(trmd_app *a, int which, trm_error *err);
+void trmd_door_run(trmd_door *d);
+void trmd_door_close(trmd_door *d);
+
+/* models.c: loads the models in the calling thread; at the start. */
+int trmd_models_start(trmd_app *a, trm_error *err);
+/* Loads and tests them anew on a thread of its own; then the loop thread swaps them in, if
+ * they are good and not the same, and calls trmd_reloaded(). */
+void trmd_models_reload(trmd_app *a);
+/* Frees older generations that are through. */
+void trmd_models_tidy(trmd_app *a);
+
+/* reload.c: options, log level, keys, limits and models anew, without a gap. A reload that is
+ * asked for during one follows it. */
 void trmd_reload(trmd_app *a);
+void trmd_reloaded(trmd_app *a);
+/* Tells metrics and log which models are served. */
+void trmd_announce_models(trmd_app *a);
 
 #endif

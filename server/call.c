@@ -120,7 +120,7 @@ static int make_works(trmd_call *c, trmp_problem *p) {
         trm_error err;
         if (make_task(c, i, &policy, &nodes, p))
             return -1;
-        w->model = trmd_pool_find(a->pool, &w->task, c->request.options.model, &err);
+        w->model = trmd_pool_find(c->pool, &w->task, c->request.options.model, &err);
         if (w->model < 0)
             return trmp_problem_set(
                 p, 422, "no-model", c->request.options.model[0] ? "/model" : NULL, "%s", err.text);
@@ -139,13 +139,13 @@ static int submit(trmd_call *c, trmp_problem *p) {
     for (int i = 0; i < c->n; i++)
         list[i] = &c->work[i];
     c->left = c->n;
-    bool taken = trmd_pool_submit(c->app->pool, list, c->n, c->bytes);
+    bool taken = trmd_pool_submit(c->pool, list, c->n, c->bytes);
     free(list);
     if (taken)
         return 0;
     (void)trmp_problem_set(p, 429, "queue-full", NULL,
         "the queue has no room for %d puzzle%s just now", c->n, c->n == 1 ? "" : "s");
-    p->retry_after = trmd_pool_retry_after(c->app->pool);
+    p->retry_after = trmd_pool_retry_after(c->pool);
     return -1;
 }
 
@@ -169,6 +169,7 @@ int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *bo
     if (!c)
         return trmp_problem_set(problem, 503, "unavailable", NULL, "out of memory");
     c->app = a;
+    c->pool = a->pool;
     c->began = trmd_now();
     c->bytes = size;
     c->streaming = streaming;
@@ -192,7 +193,7 @@ int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *bo
 static void free_if_through(trmd_call *c) {
     if (c->conn || c->left > 0)
         return;
-    trmd_pool_leave(c->app->pool, c->bytes);
+    trmd_pool_leave(c->pool, c->bytes);
     c->app->calls--;
     call_free(c);
 }
@@ -202,7 +203,7 @@ void trmd_call_leave(trmd_call *c) {
     if (c->left > 0) {
         for (int i = 0; i < c->n; i++)
             atomic_store(&c->work[i].cancelled, true);
-        trmd_pool_wake(c->app->pool);
+        trmd_pool_wake(c->pool);
     }
     free_if_through(c);
 }
@@ -251,7 +252,7 @@ static void fill_answer(const trmd_call *c, const trmd_work *w, trmp_answer *a) 
     a->shape = c->request.puzzle[w->index].shape;
     a->status = status_of(w);
     a->halt = w->halt;
-    a->model = trmd_pool_model(c->app->pool, w->model)->name;
+    a->model = trmd_pool_model(c->pool, w->model)->name;
     a->verified = t->verified;
     a->optimal = t->optimal;
     a->steps = t->steps;

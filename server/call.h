@@ -19,6 +19,7 @@ typedef struct trmd_event { /* one server-sent event, ready to write */
 
 typedef struct trmd_call {
     trmd_app *app;
+    trmd_pool *pool;        /* the generation of models that works on it */
     struct trmd_conn *conn; /* NULL once the connection is gone */
     trmp_request request;
     trmd_work *work; /* (n) */

@@ -35,6 +35,7 @@ enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, cons
     common_headers(k, r);
     k->status = status;
     k->reason = reason;
+    k->answered = (double)(trmd_now() - k->began) * 1e-9;
     enum MHD_Result ok = MHD_queue_response(k->http, (unsigned)status, r);
     MHD_destroy_response(r);
     return ok;
@@ -81,7 +82,8 @@ enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
         (void)MHD_add_response_header(r, "Retry-After", number);
     }
     if (p->status == 405)
-        (void)MHD_add_response_header(r, "Allow", trmd_route_allows(k->path));
+        (void)MHD_add_response_header(
+            r, "Allow", k->door->admin ? trmd_admin_allows(k->path) : trmd_route_allows(k->path));
     if (p->status == 401)
         (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     timing_header(k, r);
@@ -109,11 +111,13 @@ static void take_headers(trmd_conn *k) {
 }
 
 static trmd_conn *conn_new(
-    trmd_app *a, struct MHD_Connection *http, const char *url, const char *method) {
+    trmd_door *d, struct MHD_Connection *http, const char *url, const char *method) {
     trmd_conn *k = calloc(1, sizeof *k);
+    trmd_app *a = d->app;
     if (!k)
         return NULL;
     k->app = a;
+    k->door = d;
     k->http = http;
     k->method = method;
     k->began = trmd_now();
@@ -195,7 +199,10 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
             return MHD_NO;
         *state = k;
         trmd_arriving(k->app, k);
-        trmd_route_headers(k, &now);
+        if (k->door->admin)
+            trmd_admin_headers(k);
+        else
+            trmd_route_headers(k, &now);
         if (now && k->early)
             return trmd_answer_problem(k, &k->problem);
         return MHD_YES;
@@ -205,6 +212,8 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
     trmd_arrived(k->app, k);
     if (k->early)
         return trmd_answer_problem(k, &k->problem);
+    if (k->door->admin)
+        return trmd_admin_answer(k);
     if (strcmp(k->method, "POST") != 0)
         return trmd_route_get(k);
     return k->call ? end_call(k) : begin_call(k);
@@ -222,7 +231,9 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
     (void)snprintf(status, sizeof status, "%d", left ? 499 : k->status);
     const char *reason = left ? "client-left" : k->reason ? k->reason : "none";
     trmd_count(k->app->metrics, TRMD_M_REQUESTS, 1, TRMD_LABELS(kind, status, reason));
-    trmd_observe(k->app->metrics, TRMD_M_REQUEST_SECONDS, total, TRMD_LABELS(kind));
+    if (!left && (k->status == 429 || k->status == 503))
+        trmd_observe(k->app->metrics, TRMD_M_REJECT_SECONDS, k->answered, TRMD_LABELS(reason));
+    trmd_observe(k->app->metrics, TRMD_M_REQUEST_SECONDS, k->answered, TRMD_LABELS(kind));
     if (!k->app->o.access_log)
         return;
     trmd_access a = {.request_id = k->id,
@@ -250,6 +261,7 @@ void trmd_http_completed(
         return;
     *state = NULL;
     trmd_arrived(a, k);
+    trmd_admin_forget(k);
     log_request(k, k->gone ? MHD_REQUEST_TERMINATED_CLIENT_ABORT : code);
     trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, -1, NULL);
     if (k->call)

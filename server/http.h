@@ -6,6 +6,7 @@
 
 typedef struct trmd_conn {
     trmd_app *app;
+    const trmd_door *door;
     struct MHD_Connection *http;
     char id[TRMD_ID_ROOM];
     const char *method;
@@ -25,7 +26,10 @@ typedef struct trmd_conn {
     trmd_event *event; /* being written to a stream */
     size_t event_at;
     uv_poll_t *watch;
+    uint64_t waits_for; /* the reload whose end it awaits; 0 = none */
+    struct trmd_conn *next_waiting;
     int status;
+    double answered; /* seconds from headers read to answer queued */
     const char *reason;
 } trmd_conn;
 
@@ -55,5 +59,16 @@ void trmd_route_headers(trmd_conn *k, bool *now);
 const char *trmd_route_allows(const char *path);
 /* Answers a request without puzzles. */
 enum MHD_Result trmd_route_get(trmd_conn *k);
+enum MHD_Result trmd_answer_live(trmd_conn *k);
+enum MHD_Result trmd_answer_ready(trmd_conn *k);
+enum MHD_Result trmd_answer_models(trmd_conn *k);
+enum MHD_Result trmd_answer_metrics(trmd_conn *k);
+
+/* admin.c: the same for the admin door. */
+void trmd_admin_headers(trmd_conn *k);
+enum MHD_Result trmd_admin_answer(trmd_conn *k);
+const char *trmd_admin_allows(const char *path);
+/* The connection ends: it waits for nothing any more. */
+void trmd_admin_forget(trmd_conn *k);
 
 #endif

@@ -1,8 +1,6 @@
-/* One libuv loop drives libmicrohttpd through its epoll descriptor, a timer re-armed after
- * every run, and the workers' mailbox. See notes at each step: forgetting the timer hangs the
- * daemon now and then, and a suspended connection is blind, so its socket is watched here. */
+/* One libuv loop: doors, the workers' mailbox, signals, the drain. A suspended connection is
+ * blind, so its socket is watched here. */
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,33 +10,10 @@
 #include "mailbox.h"
 #include "notify.h"
 
-static void rearm(trmd_app *a);
-
-static void run_http(trmd_app *a) {
-    (void)MHD_run(a->http);
-    rearm(a);
-}
-
-static void on_http_timer(uv_timer_t *t) {
-    run_http(t->data);
-}
-
-static void on_http_poll(uv_poll_t *p, int status, int events) {
-    (void)status;
-    (void)events;
-    run_http(p->data);
-}
-
-static void rearm(trmd_app *a) {
-    MHD_UNSIGNED_LONG_LONG ms;
-    if (MHD_get_timeout(a->http, &ms) == MHD_YES)
-        (void)uv_timer_start(&a->http_timer, on_http_timer, ms, 0);
-    else
-        (void)uv_timer_stop(&a->http_timer);
-}
-
 void trmd_loop_kick(trmd_app *a) {
-    run_http(a);
+    for (int i = 0; i < TRMD_DOORS; i++)
+        trmd_door_run(&a->door[i]);
+    trmd_models_tidy(a);
 }
 
 static void on_watch_closed(uv_handle_t *h) {
@@ -56,7 +31,7 @@ static void on_disconnect(uv_poll_t *p, int status, int events) {
     if (k->call) {
         for (int i = 0; i < k->call->n; i++)
             atomic_store(&k->call->work[i].cancelled, true);
-        trmd_pool_wake(a->pool);
+        trmd_pool_wake(k->call->pool);
     }
     trmd_conn_resume(k);
     trmd_loop_kick(a);
@@ -158,7 +133,7 @@ static void on_mail(uv_async_t *h) {
 
 static unsigned connections(const trmd_app *a) {
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(a->http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        MHD_get_daemon_info(a->door[TRMD_PUBLIC].http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
     return info ? info->num_connections : 0;
 }
 
@@ -169,13 +144,13 @@ static void on_drain(uv_timer_t *t) {
     static uint64_t began;
     if (!a->quiesced) {
         for (int i = 0; i < 64; i++) /* accepts what waits in the backlog */
-            (void)MHD_run(a->http);
+            (void)MHD_run(a->door[TRMD_PUBLIC].http);
         /* later clients are refused, not left waiting for a reset */
-        (void)close(MHD_quiesce_daemon(a->http));
+        (void)close(MHD_quiesce_daemon(a->door[TRMD_PUBLIC].http));
         a->quiesced = true;
         began = trmd_now();
     }
-    run_http(a);
+    trmd_loop_kick(a);
     bool late = trmd_now() - began > (uint64_t)a->o.drain_timeout_ms * 1000000u;
     if ((a->calls == 0 && connections(a) == 0) || late ||
         (a->calls == 0 && trmd_now() - began > 500000000u)) {
@@ -207,56 +182,23 @@ static void on_reload_signal(uv_signal_t *s, int number) {
     trmd_reload(s->data);
 }
 
-static int make_http(trmd_app *a, trm_error *err) {
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                        .ai_socktype = SOCK_STREAM,
-                        .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
-                    *found = NULL;
-    char port[16];
-    (void)snprintf(port, sizeof port, "%d", a->o.port);
-    int r = getaddrinfo(a->o.host, port, &hints, &found);
-    if (r)
-        return trm_fail(err, TRM_E_ARG, "host %.100s: %s", a->o.host, gai_strerror(r));
-    if (found->ai_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
-    a->http = MHD_start_daemon(flags, 0, NULL, NULL, trmd_http_handle, a, MHD_OPTION_SOCK_ADDR,
-        found->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, a,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)a->o.connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)a->o.connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((a->o.idle_timeout_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
-        4096u, MHD_OPTION_END); /* the kernel cuts it down to net.core.somaxconn */
-    freeaddrinfo(found);
-    if (!a->http)
-        return trm_fail(err, TRM_E_IO, "cannot listen on %.100s port %d: in use or not allowed",
-            a->o.host, a->o.port);
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(a->http, MHD_DAEMON_INFO_BIND_PORT);
-    a->port = info && info->port ? info->port : a->o.port;
-    return TRM_OK;
-}
-
 int trmd_loop_open(trmd_app *a, trm_error *err) {
     if (uv_loop_init(&a->loop))
         return trm_fail(err, TRM_E_IO, "cannot make an event loop");
     a->looping = true;
     (void)uv_async_init(&a->loop, &a->async, on_mail);
-    (void)uv_timer_init(&a->loop, &a->http_timer);
     (void)uv_timer_init(&a->loop, &a->drain_timer);
     (void)uv_signal_init(&a->loop, &a->term);
     (void)uv_timer_init(&a->loop, &a->patience_timer);
     (void)uv_signal_init(&a->loop, &a->intr);
     (void)uv_signal_init(&a->loop, &a->hup);
-    a->async.data = a->http_timer.data = a->drain_timer.data = a->patience_timer.data = a;
+    a->async.data = a->drain_timer.data = a->patience_timer.data = a;
     a->term.data = a->intr.data = a->hup.data = a;
-    int r = make_http(a, err);
+    int r = trmd_door_open(a, TRMD_PUBLIC, err);
+    if (!r && a->o.admin_port >= 0)
+        r = trmd_door_open(a, TRMD_ADMIN, err);
     if (r)
         return r;
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(a->http, MHD_DAEMON_INFO_EPOLL_FD);
-    if (!info || uv_poll_init(&a->loop, &a->http_poll, info->epoll_fd))
-        return trm_fail(err, TRM_E_IO, "libmicrohttpd gives no epoll descriptor");
-    a->http_poll.data = a;
-    (void)uv_poll_start(&a->http_poll, UV_READABLE, on_http_poll);
     (void)uv_signal_start(&a->term, on_stop_signal, SIGTERM);
     (void)uv_signal_start(&a->intr, on_stop_signal, SIGINT);
     (void)uv_signal_start(&a->hup, on_reload_signal, SIGHUP);
@@ -264,7 +206,7 @@ int trmd_loop_open(trmd_app *a, trm_error *err) {
 }
 
 void trmd_loop_run(trmd_app *a) {
-    rearm(a);
+    trmd_loop_kick(a);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
 }
 
@@ -272,8 +214,11 @@ void trmd_loop_run(trmd_app *a) {
  * libmicrohttpd aborts the process. Only a drain that ran out of time leaves some. */
 static void resume_all(uv_handle_t *h, void *arg) {
     trmd_app *a = arg;
-    if (h->type != UV_POLL || h == (uv_handle_t *)&a->http_poll || uv_is_closing(h))
+    if (h->type != UV_POLL || uv_is_closing(h))
         return;
+    for (int i = 0; i < TRMD_DOORS; i++)
+        if (h == (uv_handle_t *)&a->door[i].poll)
+            return;
     trmd_conn *k = h->data;
     k->gone = true;
     trmd_conn_resume(k);
@@ -288,16 +233,16 @@ static void close_handle(uv_handle_t *h, void *arg) {
 void trmd_loop_close(trmd_app *a) {
     if (!a->looping)
         return;
-    if (a->http) {
+    if (a->pool) {
         uv_walk(&a->loop, resume_all, a);
-        (void)MHD_run(a->http);
+        trmd_loop_kick(a);
         for (int i = 0; i < 500 && a->calls; i++) { /* cancelled works come back in a step */
             (void)uv_run(&a->loop, UV_RUN_NOWAIT);
             (void)usleep(10000);
         }
-        (void)uv_poll_stop(&a->http_poll);
-        MHD_stop_daemon(a->http);
     }
+    for (int i = 0; i < TRMD_DOORS; i++)
+        trmd_door_close(&a->door[i]);
     uv_walk(&a->loop, close_handle, NULL);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&a->loop);

@@ -21,77 +21,6 @@ static int bad(const trm_error *err) {
     return 2;
 }
 
-/* Installed models lie beside the binary's folder; those of the build tree in the sources. */
-static bool shipped(char *out, size_t size, const char *name) {
-    char exe[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = 0;
-    int k = snprintf(out, size, "%s/../share/trmd/models/%s.safetensors", exe, name);
-    if (k > 0 && (size_t)k < size && access(out, R_OK) == 0)
-        return true;
-    k = snprintf(out, size, "%s/%s.safetensors", TRM_SOURCE_MODELS, name);
-    return k > 0 && (size_t)k < size && access(out, R_OK) == 0;
-}
-
-static int load_models(trmd_app *a, trm_model **model, int *n, trm_error *err) {
-    static const char *const kinds[] = {"sudoku", "maze"};
-    char path[PATH_MAX];
-    int r = TRM_OK;
-    *n = 0;
-    if (a->o.model.n > TRMD_MODELS)
-        return trm_fail(err, TRM_E_ARG, "at most %d models can be loaded", TRMD_MODELS);
-    for (int i = 0; i < a->o.model.n && !r; i++) {
-        r = trm_model_open(&model[*n], a->o.model.at[i], NULL, err);
-        *n += !r;
-    }
-    for (int i = 0; a->o.model.n == 0 && i < 2 && !r; i++)
-        if (shipped(path, sizeof path, kinds[i])) {
-            r = trm_model_open(&model[*n], path, NULL, err);
-            *n += !r;
-        }
-    if (!r && !*n)
-        r = trm_fail(err, TRM_E_ARG, "no model is shipped with this build; name one with --model");
-    return r;
-}
-
-static bool streams(const trmd_work *w) {
-    return w->call->streaming;
-}
-
-static void on_stepped(void *arg, trmd_work *w, const trm_lane *lane, trm_engine *e) {
-    (void)arg;
-    trmd_call_stepped(w, lane, e);
-}
-
-static void on_ended(void *arg, trmd_work *w) {
-    trmd_app *a = arg;
-    trmd_mailbox_ended(a->mailbox, w);
-}
-
-static int start_pool(trmd_app *a, trm_error *err) {
-    trm_model *model[TRMD_MODELS];
-    int n, r = load_models(a, model, &n, err);
-    trmd_pool_options o = {.backend = a->o.backend,
-        .threads = a->o.threads ? a->o.threads : trm_cpus(),
-        .workers = a->o.workers,
-        .slots = a->o.slots,
-        .queue_puzzles = a->o.queue_puzzles,
-        .queue_bytes = (size_t)a->o.queue_bytes,
-        .ended = on_ended,
-        .stepped = on_stepped,
-        .streams = streams,
-        .arg = a,
-        .metrics = a->metrics};
-    if (!r)
-        return trmd_pool_new(&a->pool, model, n, &o, err);
-    for (int i = 0; i < n; i++)
-        trm_model_free(model[i]);
-    return r;
-}
-
 static int start(trmd_app *a, trm_error *err) {
     int r = trmd_metrics_new(&a->metrics, err);
     if (!r)
@@ -103,24 +32,23 @@ static int start(trmd_app *a, trm_error *err) {
     if (!r && a->o.rate_limit > 0)
         r = trmd_ratelimit_new(&a->limit, a->o.rate_limit, a->o.rate_burst, 65536, err);
     if (!r)
-        r = start_pool(a, err);
+        r = trmd_models_start(a, err);
     return r;
 }
 
-static void announce(const trmd_app *a) {
-    for (int i = 0; i < trmd_pool_models(a->pool); i++) {
-        trmp_model_info m;
-        trmd_pool_info(a->pool, i, &m);
-        trmd_gauge_set(
-            a->metrics, TRMD_M_MODEL_INFO, 1, TRMD_LABELS(m.name, m.kind, m.backend, m.id));
-        trmd_log(TRMD_INFO, "model ready",
-            TRMD_FIELDS(TRMD_STR("model", m.name), TRMD_STR("kind", m.kind),
-                TRMD_STR("backend", m.backend), TRMD_STR("id", m.id),
-                TRMD_INT("bytes", (int64_t)m.bytes)));
-    }
+/* One line on stdout for each door, the public one first: scripts wait for it. */
+static void announce(trmd_app *a) {
+    const struct {
+        const char *what, *host;
+    } doors[TRMD_DOORS] = {{"listening", a->o.host}, {"admin", a->o.admin_host}};
+    trmd_announce_models(a);
     trmd_gauge_set(a->metrics, TRMD_M_BUILD_INFO, 1, TRMD_LABELS(TRM_VERSION));
-    bool v6 = strchr(a->o.host, ':') != NULL;
-    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", a->o.host, v6 ? "]" : "", a->port);
+    for (int i = 0; i < TRMD_DOORS; i++) {
+        bool v6 = strchr(doors[i].host, ':') != NULL;
+        if (a->door[i].http)
+            printf("%s on http://%s%s%s:%d\n", doors[i].what, v6 ? "[" : "", doors[i].host,
+                v6 ? "]" : "", a->door[i].port);
+    }
     (void)fflush(stdout);
 }
 
@@ -133,39 +61,12 @@ static void stop(trmd_app *a) {
     trmd_metrics_free(a->metrics);
 }
 
-void trmd_reload(trmd_app *a) {
-    trmd_options fresh;
-    trm_error err;
-    char left[512];
-    trmd_notify_reloading();
-    int r = trmd_options_parse(&fresh, a->argc, a->argv, environ, &err);
-    if (!r) {
-        trmd_options_reload(&a->o, &fresh, left, sizeof left);
-        int level = trmd_level_named(a->o.log_level);
-        trmd_log_set(
-            level < 0 ? TRMD_INFO : (trmd_level)level, strcmp(a->o.log_format, "json") == 0);
-        if (a->limit)
-            trmd_ratelimit_set(a->limit, a->o.rate_limit, a->o.rate_burst);
-        if (a->auth)
-            r = trmd_auth_reload(a->auth, &err);
-    }
-    trmd_count(a->metrics, TRMD_M_RELOADS, 1, TRMD_LABELS("config", r ? "error" : "ok"));
-    if (r)
-        trmd_log(TRMD_ERROR, "reload failed; the old settings stay",
-            TRMD_FIELDS(TRMD_STR("error", err.text)));
-    else
-        trmd_log(
-            TRMD_INFO, "reloaded", TRMD_FIELDS(TRMD_STR("needs_restart", left[0] ? left : NULL)));
-    trmd_notify_ready();
-}
-
 /* Options of parts that this version does not have yet are refused, not ignored. */
 static int check_parts(const trmd_options *o, trm_error *err) {
     const struct {
         bool set;
         const char *name, *instead;
     } parts[] = {{o->tls_cert[0] || o->tls_key[0], "tls_cert", "put a TLS proxy in front"},
-        {o->admin_port >= 0, "admin_port", "send SIGHUP to reload"},
         {o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
         {o->state_dir[0], "state_dir", "there are no long jobs yet"},
         {o->jobs[0], "jobs", "there are no long jobs yet"}};

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-enum { ALIVE_SECONDS = 30 }; /* as /livez has it */
-
 static void tell(const char *state) {
     int r = sd_notify(0, state);
     if (r < 0)
@@ -30,7 +28,7 @@ void trmd_notify_stopping(void) {
 
 static void on_watch(uv_timer_t *t) {
     trmd_app *a = t->data;
-    if (trmd_pool_alive(a->pool, ALIVE_SECONDS))
+    if (trmd_pool_alive(a->pool, a->o.hung_after_ms * 1e-3))
         tell("WATCHDOG=1");
 }
 

@@ -44,6 +44,9 @@ struct trmd_pool {
     bool stop;
     double rate; /* puzzles per second that ended lately */
     uint64_t last_end;
+    /* loop thread */
+    trmd_pool *elder;
+    int users; /* submitted and not left */
 };
 
 uint64_t trmd_now(void) {
@@ -286,6 +289,8 @@ static int start_worker(struct worker *k, trm_error *err) {
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
     k->started = pthread_create(&k->thread, NULL, work, k) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (k->started)
+        (void)pthread_setname_np(k->thread, "trmd-engine");
     return k->started ? TRM_OK : trm_fail(err, TRM_E_IO, "cannot start a worker thread");
 }
 
@@ -326,6 +331,7 @@ int trmd_pool_new(
 void trmd_pool_free(trmd_pool *p) {
     if (!p)
         return;
+    trmd_pool_free(p->elder);
     (void)pthread_mutex_lock(&p->lock);
     p->stop = true;
     (void)pthread_cond_broadcast(&p->wake);
@@ -402,19 +408,48 @@ int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_
     return -1;
 }
 
+/* What older generations hold counts too. */
+static void add_elders(const trmd_pool *p, int *n, size_t *bytes) {
+    for (trmd_pool *e = p->elder; e; e = e->elder) {
+        (void)pthread_mutex_lock(&e->lock);
+        *n += e->sched.waiting;
+        *bytes += e->sched.bytes;
+        (void)pthread_mutex_unlock(&e->lock);
+    }
+}
+
 bool trmd_pool_room(trmd_pool *p, int n, size_t bytes) {
+    add_elders(p, &n, &bytes);
     (void)pthread_mutex_lock(&p->lock);
     bool room = trmd_sched_room(&p->sched, n, bytes);
     (void)pthread_mutex_unlock(&p->lock);
     return room;
 }
 
+/* Whoever was asleep has work from now on: one that does not wake is seen to hang. */
+static void rouse(trmd_pool *p) {
+    uint64_t now = trmd_now();
+    for (int i = 0; i < p->workers; i++) {
+        struct worker *k = &p->worker[i];
+        if (atomic_load(&k->working))
+            continue;
+        atomic_store(&k->beat, now);
+        atomic_store(&k->working, true);
+    }
+    (void)pthread_cond_broadcast(&p->wake);
+}
+
 bool trmd_pool_submit(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
+    int held = 0;
+    size_t held_bytes = 0;
+    add_elders(p, &held, &held_bytes);
     (void)pthread_mutex_lock(&p->lock);
-    bool taken = trmd_sched_add(&p->sched, list, n, bytes);
+    bool taken = trmd_sched_room(&p->sched, n + held, bytes + held_bytes) &&
+                 trmd_sched_add(&p->sched, list, n, bytes);
     if (taken)
-        (void)pthread_cond_broadcast(&p->wake);
+        rouse(p);
     (void)pthread_mutex_unlock(&p->lock);
+    p->users += taken;
     return taken;
 }
 
@@ -426,17 +461,22 @@ void trmd_pool_leave(trmd_pool *p, size_t bytes) {
     p->last_end = now;
     p->rate = 0.9 * p->rate + 0.1 / (gap > 1e-4 ? gap : 1e-4);
     (void)pthread_mutex_unlock(&p->lock);
+    p->users--;
 }
 
 void trmd_pool_wake(trmd_pool *p) {
     (void)pthread_mutex_lock(&p->lock);
-    (void)pthread_cond_broadcast(&p->wake);
+    rouse(p);
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-int trmd_pool_waiting(trmd_pool *p) {
+int trmd_pool_waiting(trmd_pool *p, size_t *bytes) {
+    int n = 0;
+    *bytes = 0;
+    add_elders(p, &n, bytes);
     (void)pthread_mutex_lock(&p->lock);
-    int n = p->sched.waiting;
+    n += p->sched.waiting;
+    *bytes += p->sched.bytes;
     (void)pthread_mutex_unlock(&p->lock);
     return n;
 }
@@ -456,5 +496,21 @@ bool trmd_pool_alive(const trmd_pool *p, double seconds) {
         if (atomic_load(&k->working) && now > beat && (double)(now - beat) * 1e-9 > seconds)
             return false;
     }
-    return true;
+    return !p->elder || trmd_pool_alive(p->elder, seconds);
+}
+
+void trmd_pool_succeed(trmd_pool *p, trmd_pool *elder) {
+    p->elder = elder;
+    p->rate = elder->rate;
+}
+
+trmd_pool *trmd_pool_spent(trmd_pool *p) {
+    for (trmd_pool **at = &p->elder; *at; at = &(*at)->elder)
+        if ((*at)->users == 0) {
+            trmd_pool *spent = *at;
+            *at = spent->elder;
+            spent->elder = NULL;
+            return spent;
+        }
+    return NULL;
 }

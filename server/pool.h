@@ -32,7 +32,7 @@ uint64_t trmd_now(void); /* nanoseconds, monotonic */
  * each before it returns: a pool that is there works. */
 int trmd_pool_new(
     trmd_pool **out, trm_model **models, int n, const trmd_pool_options *o, trm_error *err);
-/* All submitted work must have ended. */
+/* All submitted work must have ended. Frees older generations too. */
 void trmd_pool_free(trmd_pool *p);
 
 int trmd_pool_models(const trmd_pool *p);
@@ -44,12 +44,20 @@ int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_
 /* Is there room for n puzzles of so many bytes just now? */
 bool trmd_pool_room(trmd_pool *p, int n, size_t bytes);
 bool trmd_pool_submit(trmd_pool *p, trmd_work *const *work, int n, size_t bytes);
+/* Once for each successful submit, when its works have ended and nothing of them is needed. */
 void trmd_pool_leave(trmd_pool *p, size_t bytes);
 /* Cancelled work was marked: look at the queues now. */
 void trmd_pool_wake(trmd_pool *p);
-int trmd_pool_waiting(trmd_pool *p);
+/* Puzzles that wait, and the bytes of all requests in the house. */
+int trmd_pool_waiting(trmd_pool *p, size_t *bytes);
 int trmd_pool_retry_after(trmd_pool *p);
-/* False when a worker that has work has not finished a step for `seconds`. */
+/* False when a worker that has work has not moved for `seconds`. Waits for no lock. */
 bool trmd_pool_alive(const trmd_pool *p, double seconds);
+
+/* Generations: p takes over from `elder`, which goes on with what it has. What waits there
+ * still counts against p's bounds, and is seen by trmd_pool_waiting and trmd_pool_alive. */
+void trmd_pool_succeed(trmd_pool *p, trmd_pool *elder);
+/* Takes out and returns an older generation that nobody uses any more, or NULL. */
+trmd_pool *trmd_pool_spent(trmd_pool *p);
 
 #endif

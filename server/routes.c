@@ -1,4 +1,5 @@
 /* Which address does what, and what is refused by its headers alone. Loop thread only. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,22 +175,27 @@ void trmd_route_headers(trmd_conn *k, bool *now) {
     }
 }
 
-static enum MHD_Result answer_ready(trmd_conn *k) {
+static bool alive(const trmd_app *a) {
+    return trmd_pool_alive(a->pool, a->o.hung_after_ms * 1e-3);
+}
+
+enum MHD_Result trmd_answer_ready(trmd_conn *k) {
     trmd_app *a = k->app;
-    const char *why = a->draining ? "draining" : !trmd_pool_alive(a->pool, 30) ? "engine" : NULL;
+    const char *why = a->draining ? "draining" : !alive(a) ? "engine" : NULL;
     return trmd_answer_json(
         k, why ? 503 : 200, trmp_health_dump(why ? "not ready" : "ready", why), why ? why : "ok");
 }
 
-static enum MHD_Result answer_live(trmd_conn *k) {
-    bool alive = trmd_pool_alive(k->app->pool, 30);
-    return trmd_answer_json(k, alive ? 200 : 503,
-        trmp_health_dump(
-            alive ? "alive" : "hung", alive ? NULL : "an engine thread has not moved for 30 s"),
-        alive ? "ok" : "engine");
+enum MHD_Result trmd_answer_live(trmd_conn *k) {
+    bool ok = alive(k->app);
+    char why[80];
+    (void)snprintf(
+        why, sizeof why, "an engine thread has not moved for %d ms", k->app->o.hung_after_ms);
+    return trmd_answer_json(k, ok ? 200 : 503,
+        trmp_health_dump(ok ? "alive" : "hung", ok ? NULL : why), ok ? "ok" : "engine");
 }
 
-static enum MHD_Result answer_models(trmd_conn *k) {
+enum MHD_Result trmd_answer_models(trmd_conn *k) {
     trmp_model_info info[TRMD_MODELS];
     int n = trmd_pool_models(k->app->pool);
     for (int i = 0; i < n; i++)
@@ -197,11 +203,15 @@ static enum MHD_Result answer_models(trmd_conn *k) {
     return trmd_answer_json(k, 200, trmp_models_dump(info, n), "ok");
 }
 
-static enum MHD_Result answer_metrics(trmd_conn *k) {
+enum MHD_Result trmd_answer_metrics(trmd_conn *k) {
     trmd_app *a = k->app;
-    size_t size;
-    trmd_gauge_set(a->metrics, TRMD_M_QUEUE_PUZZLES, trmd_pool_waiting(a->pool), NULL);
-    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining, NULL);
+    size_t size, bytes;
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(a->door[TRMD_PUBLIC].http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    trmd_gauge_set(a->metrics, TRMD_M_QUEUE_PUZZLES, trmd_pool_waiting(a->pool, &bytes), NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_QUEUE_BYTES, (double)bytes, NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_CONNECTIONS, info ? info->num_connections : 0, NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && alive(a), NULL);
     char *text = trmd_metrics_render(a->metrics, &size);
     struct MHD_Response *r =
         text ? MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE) : NULL;
@@ -238,13 +248,13 @@ enum MHD_Result trmd_route_get(trmd_conn *k) {
         return trmd_web_answer(k, trmd_web_find(k->path));
     switch (routes[i].route) {
     case GET_LIVE:
-        return answer_live(k);
+        return trmd_answer_live(k);
     case GET_READY:
-        return answer_ready(k);
+        return trmd_answer_ready(k);
     case GET_METRICS:
-        return answer_metrics(k);
+        return trmd_answer_metrics(k);
     case GET_MODELS:
-        return answer_models(k);
+        return trmd_answer_models(k);
     default:
         text = trmp_openapi(&size);
         return trmd_answer_static(k, "application/json", text, size);

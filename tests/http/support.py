@@ -34,11 +34,13 @@ class Server:
         self.process = subprocess.Popen([TRMD, "--port", "0", *args], stdout=subprocess.PIPE,
                                         stderr=self.log, text=True, env={**os.environ, **(env or {})})
         line = self.process.stdout.readline()
-        match = re.match(r"listening on http://(.*):(\d+)$", line.strip())
+        match = re.match(r"listening on https?://(.*):(\d+)$", line.strip())
         if not match:
             self.process.wait(30)
             raise AssertionError("trmd did not start: " + self.errors())
         self.host, self.port = match.group(1), int(match.group(2))
+        if "--admin-port" in args:
+            self.admin_port = int(self.process.stdout.readline().strip().rsplit(":", 1)[1])
 
     def errors(self):
         self.log.seek(0)
@@ -60,8 +62,11 @@ class Server:
     def connect(self, timeout=60):
         return socket.create_connection((self.host, self.port), timeout)
 
-    def request(self, method, path, body=None, headers=None, timeout=120):
-        c = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+    def admin(self, *args, **kw):
+        return self.request(*args, port=self.admin_port, **kw)
+
+    def request(self, method, path, body=None, headers=None, timeout=120, port=None):
+        c = http.client.HTTPConnection(self.host, port or self.port, timeout=timeout)
         try:
             headers = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
             if isinstance(body, (dict, list)):

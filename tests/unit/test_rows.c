@@ -36,6 +36,16 @@ static void same(const float *a, const float *b, int n, double tolerance, const 
             fail_msg("%s: element %d is %g, not %g", what, i, a[i], b[i]);
 }
 
+/* Neighbours in a 9 x 9 grid: below, left, right, above. */
+static void grid(int32_t near[4 * ROWS]) {
+    for (int i = 0; i < ROWS; i++) {
+        near[i] = i < 72 ? i + 9 : -1;
+        near[ROWS + i] = i % 9 ? i - 1 : -1;
+        near[2 * ROWS + i] = i % 9 < 8 ? i + 1 : -1;
+        near[3 * ROWS + i] = i < 9 ? -1 : i - 9;
+    }
+}
+
 /* Runs every kernel on equal data and leaves all results in f and act. */
 static void run_all(const trm_rows *r, struct data *d, float *out) {
     float inv[ROWS * 2], tmp[2 * ROWS], lse[ROWS];
@@ -51,13 +61,12 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
     r->units(d->act[1], d->act[3], HEADS, HD, 0.25f);
     r->units_back(d->act[0], d->act[1], d->act[3], HEADS, HD, 0.25f);
     int32_t near[4 * ROWS];
-    for (int i = 0; i < 4 * ROWS; i++)
-        near[i] = i % 5 ? (i * 7) % ROWS : -1;
+    grid(near);
     r->near(d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
     r->near_back(d->act[0], d->f[1], d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
     r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, inv, lse);
     r->scale_rows(d->act[1], inv, 40, 64, 64);
-    r->rope(d->act[3], ROWS, D, HEADS, HD, 8, d->f[1], 1);
+    r->rope(d->act[3], ROWS, D, HEADS, HD, 8, d->f[3], 1);
     r->argmax(answer, tmp, d->f[3], ROWS, 11);
     for (int i = 0; i < 4; i++)
         r->from_act(out + (ptrdiff_t)i * N, d->act[i], N);
@@ -93,36 +102,43 @@ static void test_all_instruction_sets_agree(void **state) {
 }
 
 /* Heads of 16 and 32 channels have kernels of their own. */
-static void units_agree(const trm_rows *r, const trm_rows *generic, int hd, double tolerance) {
-    enum { MOST = 81 * 3 * 3 * 32 };
-    static float f[MOST], a[MOST], b[MOST];
+static void heads_agree(const trm_rows *r, const trm_rows *generic, int hd, double tolerance) {
+    enum { WIDE = 5, MOST = ROWS * 3 * WIDE * 32 };
+    static float f[MOST], a[MOST], b[MOST], acc[MOST];
     static uint8_t qkv[MOST * 4], out[MOST * 4];
-    size_t n = (size_t)81 * 3 * 3 * (size_t)hd;
+    int n = ROWS * 3 * WIDE * hd;
+    int32_t near[4 * ROWS];
     trm_rng rng;
     trm_rng_seed(&rng, 5);
-    for (size_t i = 0; i < n; i++)
+    grid(near);
+    for (int i = 0; i < n; i++)
         f[i] = (float)trm_rng_normal(&rng);
-    r->to_act(qkv, f, n);
-    generic->units(out, qkv, 3, hd, 0.5f);
-    generic->from_act(a, out, n / 3);
-    r->units(out, qkv, 3, hd, 0.5f);
-    r->from_act(b, out, n / 3);
-    same(b, a, (int)n / 3, tolerance, r->isa);
-    generic->units_back(out, qkv, qkv, 3, hd, 0.5f);
-    generic->from_act(a, out, n);
-    r->units_back(out, qkv, qkv, 3, hd, 0.5f);
-    r->from_act(b, out, n);
-    same(b, a, (int)n, tolerance, r->isa);
+    r->to_act(qkv, f, (size_t)n);
+    for (int kernel = 0; kernel < 4; kernel++)
+        for (int i = 0; i < 2; i++) {
+            const trm_rows *t = i ? r : generic;
+            if (kernel == 0)
+                t->units(out, qkv, WIDE, hd, 0.5f);
+            else if (kernel == 1)
+                t->units_back(out, qkv, qkv, WIDE, hd, 0.5f);
+            else if (kernel == 2)
+                t->near(out, qkv, near, ROWS, WIDE, hd, 0.5f);
+            else
+                t->near_back(out, acc, qkv, qkv, near, ROWS, WIDE, hd, 0.5f);
+            t->from_act(i ? b : a, out, (size_t)n);
+            if (i)
+                same(b, a, kernel % 2 ? n : n / 3, tolerance, r->isa);
+        }
 }
 
-static void test_units_of_every_head_width_agree(void **state) {
+static void test_every_head_width_agrees(void **state) {
     (void)state;
     static const char *const isa[] = {"avx2", "avx512", "avx512bf16"};
     for (int bf16 = 0; bf16 < 2; bf16++)
         for (int i = 0; i < 3; i++)
             for (int hd = 8; hd <= 32; hd += 8)
                 if (trm_rows_for(bf16, isa[i]))
-                    units_agree(trm_rows_for(bf16, isa[i]), trm_rows_for(bf16, "generic"), hd,
+                    heads_agree(trm_rows_for(bf16, isa[i]), trm_rows_for(bf16, "generic"), hd,
                         bf16 ? 0.02 : 1e-4);
 }
 
@@ -179,7 +195,7 @@ static void test_units_stay_within_their_unit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_instruction_sets_agree),
-        cmocka_unit_test(test_units_of_every_head_width_agree),
+        cmocka_unit_test(test_every_head_width_agrees),
         cmocka_unit_test(test_swiglu_is_silu_times_up),
         cmocka_unit_test(test_softmax_survives_large_scores),
         cmocka_unit_test(test_units_stay_within_their_unit),
