@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "http.h"
+#include "tls.h"
 
 static void on_timer(uv_timer_t *t) {
     trmd_door_run(t->data);
@@ -43,14 +44,21 @@ static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) 
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     unsigned most = d->admin ? 64 : (unsigned)o->connections;
     unsigned each = d->admin ? 0 : (unsigned)o->connections_per_ip;
+    /* with a certificate loaded both doors speak TLS */
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)trmd_tls_retrieve},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, TRMD_TLS_PRIORITIES}, {MHD_OPTION_END, 0, NULL}};
     if (where->ai_family == AF_INET6)
         flags |= MHD_USE_IPv6;
+    if (trmd_tls_on())
+        flags |= MHD_USE_TLS;
     return MHD_start_daemon(flags, 0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_SOCK_ADDR,
         where->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, d->app,
         MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT, each,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((o->idle_timeout_ms + 999) / 1000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE,
-        1u, MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u, MHD_OPTION_END);
+        1u, MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u, MHD_OPTION_ARRAY, trmd_tls_on() ? tls : tls + 2,
+        MHD_OPTION_END);
 }
 
 int trmd_door_open(trmd_app *a, int which, trm_error *err) {

@@ -1,18 +1,14 @@
 /* trmd: starts, says where it listens, serves, drains. The only file that prints and exits. */
-#include <errno.h>
 #include <jansson.h>
-#include <limits.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "healthcheck.h"
 #include "http.h"
 #include "mailbox.h"
 #include "notify.h"
-#include "trm/cpus.h"
+#include "tls.h"
 
 extern char **environ;
 
@@ -23,6 +19,8 @@ static int bad(const trm_error *err) {
 
 static int start(trmd_app *a, trm_error *err) {
     int r = trmd_metrics_new(&a->metrics, err);
+    if (!r && a->o.tls_cert[0])
+        r = trmd_tls_load(a->o.tls_cert, a->o.tls_key, err);
     if (!r)
         r = trmd_loop_open(a, err);
     if (!r)
@@ -46,8 +44,8 @@ static void announce(trmd_app *a) {
     for (int i = 0; i < TRMD_DOORS; i++) {
         bool v6 = strchr(doors[i].host, ':') != NULL;
         if (a->door[i].http)
-            printf("%s on http://%s%s%s:%d\n", doors[i].what, v6 ? "[" : "", doors[i].host,
-                v6 ? "]" : "", a->door[i].port);
+            printf("%s on http%s://%s%s%s:%d\n", doors[i].what, trmd_tls_on() ? "s" : "",
+                v6 ? "[" : "", doors[i].host, v6 ? "]" : "", a->door[i].port);
     }
     (void)fflush(stdout);
 }
@@ -59,6 +57,7 @@ static void stop(trmd_app *a) {
     trmd_auth_free(a->auth);
     trmd_ratelimit_free(a->limit);
     trmd_metrics_free(a->metrics);
+    trmd_tls_unload();
 }
 
 /* Options of parts that this version does not have yet are refused, not ignored. */
@@ -66,8 +65,7 @@ static int check_parts(const trmd_options *o, trm_error *err) {
     const struct {
         bool set;
         const char *name, *instead;
-    } parts[] = {{o->tls_cert[0] || o->tls_key[0], "tls_cert", "put a TLS proxy in front"},
-        {o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
+    } parts[] = {{o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
         {o->state_dir[0], "state_dir", "there are no long jobs yet"},
         {o->jobs[0], "jobs", "there are no long jobs yet"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -102,44 +100,6 @@ static int serve(trmd_app *a) {
     return r ? bad(&err) : a->exit_code;
 }
 
-static int connect_to(const trmd_options *o) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    char port[16];
-    bool any = strcmp(o->host, "0.0.0.0") == 0, any6 = strcmp(o->host, "::") == 0;
-    (void)snprintf(port, sizeof port, "%d", o->port);
-    if (getaddrinfo(any ? "127.0.0.1" : any6 ? "::1" : o->host, port, &hints, &found))
-        return -1;
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval patience = {.tv_sec = 4};
-    if (fd >= 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    }
-    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen)) {
-        (void)close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
-/* For containers without curl: 0 if /readyz answers 200. */
-static int healthcheck(const trmd_options *o) {
-    static const char ask[] = "GET /readyz HTTP/1.1\r\nHost: trmd\r\nConnection: close\r\n\r\n";
-    char answer[16] = "";
-    int fd = connect_to(o);
-    if (fd < 0) {
-        fprintf(stderr, "trmd: nothing listens on %s port %d\n", o->host, o->port);
-        return 1;
-    }
-    bool ok = write(fd, ask, sizeof ask - 1) == (ssize_t)(sizeof ask - 1) &&
-              recv(fd, answer, 12, MSG_WAITALL) == 12 && strncmp(answer + 9, "200", 3) == 0;
-    (void)close(fd);
-    if (!ok)
-        fprintf(stderr, "trmd: not ready\n");
-    return ok ? 0 : 1;
-}
-
 int main(int argc, char **argv) {
     static trmd_app app;
     trm_error err;
@@ -163,7 +123,7 @@ int main(int argc, char **argv) {
                                                                                          : 0;
         break;
     case TRMD_HEALTHCHECK:
-        r = healthcheck(&app.o);
+        r = trmd_healthcheck(&app.o);
         break;
     case TRMD_SERVE:
         r = serve(&app);

@@ -3,6 +3,7 @@
 
 #include "http.h"
 #include "notify.h"
+#include "tls.h"
 
 extern char **environ;
 
@@ -51,17 +52,33 @@ static int reload_keys(trmd_app *a, trm_error *err) {
     return r;
 }
 
+static int reload_tls(trmd_app *a, trm_error *err) {
+    if (!trmd_tls_on())
+        return TRM_OK;
+    int r = trmd_tls_load(a->o.tls_cert, a->o.tls_key, err);
+    count(a, "tls", r);
+    return r;
+}
+
+/* Each part by itself; the first error is kept. */
+static void reload_parts(trmd_app *a) {
+    int (*const part[])(trmd_app *, trm_error *) = {reload_config, reload_keys, reload_tls};
+    a->config_error.text[0] = 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        trm_error err;
+        if (part[i](a, &err) && !a->config_error.text[0])
+            a->config_error = err;
+    }
+}
+
 void trmd_reload(trmd_app *a) {
-    trm_error err;
     if (a->loading) {
         a->again = true;
         return;
     }
     a->again = false;
     trmd_notify_reloading();
-    a->config_error.text[0] = 0;
-    if (reload_config(a, &err) || reload_keys(a, &err))
-        a->config_error = err;
+    reload_parts(a);
     trmd_models_reload(a);
 }
 

@@ -233,7 +233,7 @@ static enum MHD_Result answer_options(trmd_conn *k) {
     (void)MHD_add_response_header(r, "Allow", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Methods", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Headers",
-        "Content-Type, Authorization, X-API-Key, X-Request-Id, Prefer");
+        "Content-Type, Authorization, X-API-Key, X-Request-Id, traceparent, Prefer");
     (void)MHD_add_response_header(r, "Access-Control-Max-Age", "600");
     return trmd_send(k, 204, r, "ok");
 }
