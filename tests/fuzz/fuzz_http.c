@@ -49,8 +49,7 @@ static void set_up(void) {
 }
 
 static unsigned open_connections(void) {
-    return MHD_get_daemon_info(
-        app.door[TRMD_PUBLIC].http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+    return MHD_get_daemon_info(app.door[TRMD_PUBLIC].http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
         ->num_connections;
 }
 
