@@ -25,6 +25,7 @@ struct station { /* one model on one worker */
 
 struct worker {
     trmd_pool *pool;
+    int number;
     pthread_t thread;
     bool started;
     struct station *station; /* one per model */
@@ -55,11 +56,25 @@ uint64_t trmd_now(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void end_work(trmd_pool *p, trmd_work *w, const char *halt, uint64_t now) {
+static void tell_end(trmd_pool *p, trmd_work *w, const char *halt, uint64_t now) {
     w->ended = now;
     w->halt = halt;
     w->done = true;
-    p->o.ended(p->o.arg, w);
+    p->o.ended(p->o.arg, w); /* and with that it may be gone */
+}
+
+/* What a deadline or a client that left has ended holds for that request alone. */
+static void end_work(trmd_pool *p, trmd_work *w, const char *halt, uint64_t now) {
+    bool final = strcmp(halt, "deadline") != 0 && strcmp(halt, "cancelled") != 0;
+    (void)pthread_mutex_lock(&p->lock);
+    trmd_work *same = trmd_sched_end(&p->sched, w, final);
+    (void)pthread_mutex_unlock(&p->lock);
+    while (same) {
+        trmd_work *f = same;
+        same = f->next;
+        tell_end(p, f, halt, now);
+    }
+    tell_end(p, w, halt, now);
 }
 
 static const char *halt_of(const trm_task *t) {
@@ -89,10 +104,10 @@ static void drop_overdue(struct worker *k, struct station *s, uint64_t now) {
     }
 }
 
-static void drop_waiting(trmd_pool *p, uint64_t now) {
+static void drop_waiting(trmd_pool *p, uint64_t now, int runner) {
     for (;;) {
         (void)pthread_mutex_lock(&p->lock);
-        trmd_work *w = trmd_sched_overdue(&p->sched, now);
+        trmd_work *w = trmd_sched_overdue(&p->sched, now, runner);
         (void)pthread_mutex_unlock(&p->lock);
         if (!w)
             return;
@@ -138,6 +153,8 @@ static void fill(struct worker *k, int model, uint64_t now) {
             continue;
         (void)pthread_mutex_lock(&p->lock);
         trmd_work *w = trmd_sched_take(&p->sched, model, now);
+        if (w)
+            w->runner = k->number;
         (void)pthread_mutex_unlock(&p->lock);
         if (!w)
             w = spare(k, s);
@@ -215,7 +232,7 @@ static void *work(void *arg) {
         for (int m = 0; m < p->models; m++) {
             uint64_t now = trmd_now();
             atomic_store(&k->beat, now);
-            drop_waiting(p, now);
+            drop_waiting(p, now, k->number);
             drop_overdue(k, &k->station[m], now);
             fill(k, m, now);
             any |= step(k, m);
@@ -317,6 +334,7 @@ int trmd_pool_new(
     int r = TRM_OK;
     for (int i = 0; i < o->workers && !r; i++) {
         p->worker[i].pool = p;
+        p->worker[i].number = i;
         r = start_worker(&p->worker[i], err);
     }
     if (r) {

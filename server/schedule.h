@@ -6,6 +6,11 @@
  * fourth slot is theirs so that a stream of easy puzzles cannot starve them. So easy puzzles
  * do not wait for hard ones, whatever their share.
  *
+ * Equal work in the house is computed once: a work that asks for what another, its leader, is
+ * to do or doing already takes its place in the queue but follows that one, and ends with it.
+ * Deadlines stay each one's own: a leader that ends without an answer that holds for all hands
+ * the lead to one of its followers.
+ *
  * No locks, no threads, no clock: the caller serialises calls and passes `now` (nanoseconds
  * of a monotonic clock). Work items are the caller's; a scheduler only links them.
  */
@@ -32,22 +37,31 @@ typedef struct trmd_work {
     int lanes;              /* slots it occupies now */
     struct trmd_call *call; /* the request it belongs to */
     int index;              /* its place there */
+    bool alone;             /* neither leads nor follows: its own steps are wanted */
+    bool coalesced;         /* it ended with a leader */
+    int runner;             /* the worker that has it in slots; -1 = none */
+    uint64_t due;           /* by which it is sorted: the earliest deadline that depends on it */
     uint8_t shown[900];     /* the last step that was streamed */
     bool any_shown;
-    struct trmd_work *next; /* the scheduler's */
+    /* the scheduler's */
+    struct trmd_work *next, *twin; /* in a list; in the table of leaders */
+    struct trmd_work *leader;
+    uint64_t hash;
 } trmd_work;
+
+enum { TRMD_MODELS = 8, TRMD_TABLE = 1024 };
 
 typedef struct trmd_sched {
     int models;
     struct trmd_queue {
         trmd_work *fresh, *again; /* sorted */
-    } queue[8];
-    int waiting, most;        /* fresh puzzles in the queue; the most it takes */
-    size_t bytes, most_bytes; /* of requests in the house */
+    } queue[TRMD_MODELS];
+    trmd_work *following;         /* all followers, wherever their leader is */
+    trmd_work *leads[TRMD_TABLE]; /* by hash: all that are in the house and not alone */
+    int waiting, most;            /* fresh puzzles and followers; the most there may be */
+    size_t bytes, most_bytes;     /* of requests in the house */
     unsigned picks;
 } trmd_sched;
-
-enum { TRMD_MODELS = 8 };
 
 void trmd_sched_init(trmd_sched *s, int models, int most, size_t most_bytes);
 /* Is there room for n more puzzles and so many bytes? */
@@ -61,8 +75,13 @@ void trmd_sched_again(trmd_sched *s, trmd_work *w);
 /* The next puzzle for a free slot of `model`, or NULL. Never one that is cancelled or late:
  * those come out of trmd_sched_overdue(). */
 trmd_work *trmd_sched_take(trmd_sched *s, int model, uint64_t now);
-/* Takes out one waiting puzzle that is cancelled or past its deadline, or NULL. */
-trmd_work *trmd_sched_overdue(trmd_sched *s, uint64_t now);
+/* Takes out one waiting puzzle that is cancelled or past its deadline, or NULL. A follower of
+ * a work in slots is taken out only by that one's worker, `runner`, with what has been found
+ * so far. */
+trmd_work *trmd_sched_overdue(trmd_sched *s, uint64_t now, int runner);
+/* A work, in no list any more, ends. With `final` its answer holds for its followers, which
+ * are taken out and returned, linked by `next`. Else one of them takes the lead. */
+trmd_work *trmd_sched_end(trmd_sched *s, trmd_work *w, bool final);
 bool trmd_sched_idle(const trmd_sched *s);
 /* Seconds until a place may be free again, for Retry-After: waiting puzzles by the rate at
  * which they have been leaving, 1 to 60. */

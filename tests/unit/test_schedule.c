@@ -16,6 +16,7 @@ static trmd_work *make(int i, uint64_t deadline, int started) {
     memset(&work[i], 0, sizeof work[i]);
     work[i].deadline = deadline;
     work[i].task.started = started;
+    work[i].alone = true;
     return &work[i];
 }
 
@@ -58,11 +59,11 @@ static void test_expired_work_never_starts(void **state) {
     (void)state;
     trmd_sched_init(&sched, 1, 64, 1000);
     add(0, 100);
-    assert_null(trmd_sched_overdue(&sched, 99));
+    assert_null(trmd_sched_overdue(&sched, 99, 0));
     assert_ptr_equal(trmd_sched_take(&sched, 0, 99), &work[0]);
     add(0, 100);
     assert_null(trmd_sched_take(&sched, 0, 100));
-    assert_ptr_equal(trmd_sched_overdue(&sched, 100), &work[0]);
+    assert_ptr_equal(trmd_sched_overdue(&sched, 100, 0), &work[0]);
     assert_int_equal(sched.waiting, 0);
 }
 
@@ -73,7 +74,7 @@ static void test_cancelled_work_never_starts(void **state) {
     add(1, 200);
     atomic_store(&work[0].cancelled, true);
     assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[1]);
-    assert_ptr_equal(trmd_sched_overdue(&sched, 1), &work[0]);
+    assert_ptr_equal(trmd_sched_overdue(&sched, 1, 0), &work[0]);
     assert_true(trmd_sched_idle(&sched));
 }
 
@@ -137,6 +138,104 @@ static void test_retry_after_is_bounded(void **state) {
     assert_int_equal(trmd_sched_retry_after(&sched, 0.1), 60);
 }
 
+/* A work that may be shared; equal `what` is equal work. */
+static trmd_work *shared(int i, uint64_t deadline, int what) {
+    trmd_work *w = make(i, deadline, 0);
+    w->alone = false;
+    w->task.puzzle.sudoku.cell[80] = (uint8_t)what;
+    assert_true(trmd_sched_add(&sched, &w, 1, 10));
+    return w;
+}
+
+static void test_equal_work_is_done_once_but_takes_its_places(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 4, 1000);
+    for (int i = 0; i < 3; i++)
+        (void)shared(i, 100, 7);
+    (void)shared(3, 100, 8);
+    assert_int_equal(sched.waiting, 4);
+    assert_false(trmd_sched_room(&sched, 1, 0));
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[3]);
+    assert_null(trmd_sched_take(&sched, 0, 1));
+    assert_int_equal(sched.waiting, 2); /* followers wait until the end */
+    work[0].task.steps = 5;
+    trmd_work *list = trmd_sched_end(&sched, &work[0], true);
+    int n = 0;
+    for (; list; list = list->next, n++) {
+        assert_int_equal(list->task.steps, 5);
+        assert_true(list->coalesced);
+    }
+    assert_int_equal(n, 2);
+    assert_int_equal(sched.waiting, 0);
+    assert_null(trmd_sched_end(&sched, &work[3], true));
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), NULL);
+    (void)shared(0, 100, 7); /* nobody is left to follow */
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+}
+
+static void test_other_options_are_other_work(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 2, 64, 1000);
+    (void)shared(0, 100, 7);
+    for (int i = 1; i < 5; i++) {
+        trmd_work *w = make(i, 100, 0);
+        w->alone = i == 4;
+        w->task.puzzle.sudoku.cell[80] = 7;
+        w->model = i == 1;
+        w->task.policy.attempts = i == 2;
+        w->task.policy.halt = i == 3 ? TRM_HALT_ACT : TRM_HALT_AUTO;
+        assert_true(trmd_sched_add(&sched, &w, 1, 10));
+    }
+    assert_ptr_equal(trmd_sched_take(&sched, 1, 1), &work[1]);
+    for (int i = 0; i < 4; i++)
+        assert_non_null(trmd_sched_take(&sched, 0, 1));
+}
+
+static void test_a_follower_in_haste_moves_its_leader_up(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    (void)shared(0, 300, 7);
+    (void)shared(1, 200, 8);
+    (void)shared(2, 100, 7);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+}
+
+/* A leader whose client leaves, or whose own deadline passes, costs its followers nothing. */
+static void test_the_lead_is_handed_over(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    (void)shared(0, 100, 7);
+    (void)shared(1, 500, 7);
+    (void)shared(2, 500, 7);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+    assert_null(trmd_sched_end(&sched, &work[0], false));
+    trmd_work *heir = trmd_sched_take(&sched, 0, 100);
+    assert_true(heir == &work[1] || heir == &work[2]);
+    assert_int_equal(sched.waiting, 1);
+    trmd_work *other = trmd_sched_end(&sched, heir, true);
+    assert_true(other && other != heir && !other->next);
+    assert_int_equal(sched.waiting, 0);
+    assert_true(trmd_sched_idle(&sched));
+}
+
+static void test_a_follower_keeps_its_own_deadline(void **state) {
+    (void)state;
+    trmd_sched_init(&sched, 1, 64, 1000);
+    (void)shared(0, 500, 7);
+    (void)shared(1, 100, 7);
+    assert_ptr_equal(trmd_sched_take(&sched, 0, 1), &work[0]);
+    work[0].runner = 1;
+    work[0].task.steps = 3;
+    assert_null(trmd_sched_overdue(&sched, 99, 1));
+    assert_null(trmd_sched_overdue(&sched, 100, 0)); /* the leader is in another's slots */
+    assert_ptr_equal(trmd_sched_overdue(&sched, 100, 1), &work[1]);
+    assert_int_equal(work[1].task.steps, 3); /* the best answer so far */
+    assert_int_equal(sched.waiting, 0);
+    assert_null(trmd_sched_end(&sched, &work[1], false));
+    assert_null(trmd_sched_end(&sched, &work[0], true));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_or_nothing),
@@ -148,6 +247,11 @@ int main(void) {
         cmocka_unit_test(test_fewest_attempts_come_back_first),
         cmocka_unit_test(test_models_have_queues_of_their_own),
         cmocka_unit_test(test_retry_after_is_bounded),
+        cmocka_unit_test(test_equal_work_is_done_once_but_takes_its_places),
+        cmocka_unit_test(test_other_options_are_other_work),
+        cmocka_unit_test(test_a_follower_in_haste_moves_its_leader_up),
+        cmocka_unit_test(test_the_lead_is_handed_over),
+        cmocka_unit_test(test_a_follower_keeps_its_own_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
