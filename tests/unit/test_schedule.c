@@ -15,6 +15,7 @@ static trmd_sched sched;
 static trmd_work *make(int i, uint64_t deadline, int started) {
     memset(&work[i], 0, sizeof work[i]);
     work[i].deadline = deadline;
+    work[i].due = deadline;
     work[i].task.started = started;
     work[i].alone = true;
     return &work[i];
