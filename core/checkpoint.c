@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arc_source.h"
 #include "trainer.h"
 
 enum { COUNTERS = 8, AVERAGES = 3 };
@@ -66,7 +67,7 @@ static int save_state(trm_trainer *t, trm_error *err) {
 }
 
 /* What a slot holds beside its latents and grids. */
-enum { META = 5 };
+enum { FIXED = 5, META = FIXED + TRM_FRAME };
 
 struct slots {
     size_t n, l, sd;
@@ -114,11 +115,15 @@ static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
             l->steps = m[2];
             l->done = m[3];
             l->fresh = m[4];
+            for (int k = 0; k < TRM_FRAME; k++)
+                l->frame[k] = (uint8_t)m[FIXED + k];
             if (!l->done)
                 trm_lesson_places(l, &t->recipe.model);
         } else {
-            const int32_t all[META] = {l->cells, l->puzzle, l->steps, l->done, l->fresh};
+            const int32_t all[FIXED] = {l->cells, l->puzzle, l->steps, l->done, l->fresh};
             memcpy(m, all, sizeof all);
+            for (int k = 0; k < TRM_FRAME; k++)
+                m[FIXED + k] = l->frame[k];
         }
     }
 }
@@ -155,7 +160,15 @@ static int save_model(trm_trainer *t, trm_error *err) {
     if (t->optim->ema && t->log.step > 0)
         average.w = t->optim->ema;
     path_of(t, path, sizeof path, "model.safetensors");
-    return trm_model_save(&average, path, TRM_F32, err);
+    if (!t->recipe.model.frames)
+        return trm_model_save(&average, path, TRM_F32, err);
+    trm_model *trunk;
+    int r = trm_arc_trunk(&trunk, &average, TRM_ARC_CELLS, err);
+    if (r)
+        return r;
+    r = trm_model_save(trunk, path, TRM_F32, err);
+    trm_model_free(trunk);
+    return r;
 }
 
 int trm_trainer_save(trm_trainer *t, trm_error *err) {

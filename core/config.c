@@ -53,6 +53,7 @@ static const trm_field fields[] = {
     F(inner_size, TRM_INT, 0, 1 << 16, false),
     F(q_mean, TRM_BOOL, 0, 1, false),
     F(packed, TRM_BOOL, 0, 1, false),
+    F(frames, TRM_BOOL, 0, 1, false),
     F(halt_logit, TRM_REAL, -1e6, 1e6, false),
 #undef F
 };
@@ -98,6 +99,12 @@ static int check(const trm_config *c, trm_error *err) {
     if (c->puzzle_emb_ndim == 0 && c->puzzle_emb_len != 0)
         return trm_fail(err, TRM_E_FORMAT, "config: puzzle_emb_len is %d but puzzle_emb_ndim is 0",
             c->puzzle_emb_len);
+    if (c->frames && (c->vocab_size != 12 || c->puzzle_emb_ndim % c->hidden_size != 0 ||
+                         c->puzzle_emb_len != c->puzzle_emb_ndim / c->hidden_size + TRM_FRAME))
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: frames take %d positions of puzzle_emb_len after the puzzle's own, and the 12 "
+            "tokens of ARC",
+            TRM_FRAME);
     if (c->puzzle_emb_ndim > c->puzzle_emb_len * c->hidden_size)
         return trm_fail(err, TRM_E_FORMAT,
             "config: puzzle_emb_ndim %d does not fit puzzle_emb_len %d", c->puzzle_emb_ndim,

@@ -160,6 +160,9 @@ static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_e
         (c->puzzle_emb_ndim && in->puzzle_identifier >= c->num_puzzle_identifiers))
         return trm_fail(err, TRM_E_ARG, "puzzle identifier %d is not in 0..%d",
             in->puzzle_identifier, c->num_puzzle_identifiers - 1);
+    for (int i = 0; in->frame && i < TRM_FRAME; i++)
+        if (in->frame[i] >= (i ? 10 : 8))
+            return trm_fail(err, TRM_E_ARG, "entry %d of the frame is %d", i, in->frame[i]);
     for (int i = 0; i < in->cells; i++)
         if (in->tokens[i] < 0 || in->tokens[i] >= c->vocab_size)
             return trm_fail(err, TRM_E_ARG, "token %d of cell %d is not in 0..%d", in->tokens[i], i,
@@ -172,6 +175,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     int r = check_input(e, slot, in, err), d = c->hidden_size;
     if (r)
         return r;
+    static const uint8_t identity[TRM_FRAME] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     struct slot *s = &e->slot[slot];
     int real = c->puzzle_emb_len + in->cells;
     s->cells = in->cells;
@@ -182,7 +186,8 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
         if (r)
             return r;
     }
-    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier);
+    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier,
+        in->frame ? in->frame : identity);
     const float *h = trm_net_weight(e->net, TRM_W_H_INIT, -1);
     const float *l = trm_net_weight(e->net, TRM_W_L_INIT, -1);
     for (int i = 0; i < real; i++) {

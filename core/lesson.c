@@ -57,6 +57,7 @@ static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
     size_t hd = (size_t)(c->hidden_size / c->num_heads);
     l->tokens = calloc(n, sizeof *l->tokens);
     l->labels = calloc(n, sizeof *l->labels);
+    l->answer = calloc(n, sizeof *l->answer);
     l->row = calloc(n, 1);
     l->col = calloc(n, 1);
     l->y = floats(sd);
@@ -65,7 +66,7 @@ static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
     l->rope = trm_config_rotates(c) ? floats((size_t)k->max_s * hd) : NULL;
     bool near = c->pos_encodings == TRM_POS_NEIGHBOURS;
     l->near = near ? calloc(4 * (size_t)k->max_s, sizeof *l->near) : NULL;
-    if (!l->tokens || !l->labels || !l->row || !l->col || !l->y || !l->z || !l->e ||
+    if (!l->tokens || !l->labels || !l->answer || !l->row || !l->col || !l->y || !l->z || !l->e ||
         (trm_config_rotates(c) && !l->rope) || (near && !l->near))
         return trm_fail(err, TRM_E_NOMEM, "out of memory for a batch of %d", k->o.batch);
     l->fresh = true;
@@ -107,7 +108,8 @@ void trm_class_free(trm_class *k) {
         return;
     for (int i = 0; k->lesson && i < k->o.batch; i++) {
         trm_lesson *l = &k->lesson[i];
-        void *all[] = {l->tokens, l->labels, l->row, l->col, l->y, l->z, l->e, l->rope, l->near};
+        void *all[] = {
+            l->tokens, l->labels, l->answer, l->row, l->col, l->y, l->z, l->e, l->rope, l->near};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++)
             free(all[j]);
     }
@@ -122,6 +124,19 @@ void trm_class_free(trm_class *k) {
     free(k->lesson);
     free(k->pupil);
     free(k);
+}
+
+size_t trm_class_bytes(const trm_class *k) {
+    const trm_config *c = k->net->c;
+    size_t s = (size_t)k->max_s, d = (size_t)c->hidden_size, l = (size_t)c->seq_len;
+    size_t lesson = 3 * s * d * sizeof(float) + l * (3 * sizeof(int32_t) + 2);
+    if (trm_config_rotates(c))
+        lesson += s * d / (size_t)c->num_heads * sizeof(float);
+    size_t n = lesson * (size_t)k->o.batch;
+    size_t buffers = k->net->layout->floats + 2 * s * d + 2 * l * (size_t)c->vocab_size;
+    for (int i = 0; i < trm_team_size(k->team); i++)
+        n += k->pupil[i].work->bytes + k->pupil[i].tape->bytes + buffers * sizeof(float);
+    return n;
 }
 
 trm_lesson *trm_class_lesson(trm_class *k, int i) {
@@ -140,7 +155,7 @@ static void begin(const trm_class *k, trm_lesson *l) {
     int d = c->hidden_size, real = c->puzzle_emb_len + l->cells;
     l->s = trm_plan_length(c, real);
     size_t row = (size_t)d * sizeof(float), pad = (size_t)(l->s - real) * row;
-    trm_embed(l->e, k->net, l->tokens, l->cells, l->puzzle);
+    trm_embed(l->e, k->net, l->tokens, l->cells, l->puzzle, l->frame);
     memset(l->e + (ptrdiff_t)real * d, 0, pad);
     if (!l->fresh)
         return;
@@ -157,13 +172,14 @@ static void begin(const trm_class *k, trm_lesson *l) {
     l->fresh = false;
 }
 
+/* j: its place on the tape, -1 without one. */
 static void forward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
     const trm_config *c = k->net->c;
     const trm_rows *rows = k->net->rows;
     size_t n = (size_t)l->s * (size_t)c->hidden_size;
     trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope, l->near};
     for (int t = 0; t < c->H_cycles; t++) {
-        trm_tape *tape = t == c->H_cycles - 1 ? p->tape : NULL;
+        trm_tape *tape = t == c->H_cycles - 1 && j >= 0 ? p->tape : NULL;
         for (int i = 0; i < c->L_cycles; i++) {
             rows->add(l->z, p->work->xa, l->z, l->y, l->e, n);
             trm_net_pass(p->work, plan, l->z, &seq, tape, j * k->passes + i);
@@ -265,7 +281,24 @@ static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_pla
         for (size_t e = 0; e < n; e++)
             p->de[e] += p->g[e];
     }
-    trm_embed_back(p->dw, k->net, p->de, l->tokens, l->cells, l->puzzle);
+    trm_embed_back(p->dw, k->net, p->de, l->tokens, l->cells, l->puzzle, l->frame);
+}
+
+static int run_exam(trm_class *k, struct pupil *p, trm_lesson *l) {
+    const trm_config *c = k->net->c;
+    const float *y = l->y + (ptrdiff_t)c->puzzle_emb_len * c->hidden_size;
+    trm_plan *plan;
+    int r = trm_work_plan(&plan, p->work, l->s, 0, &p->error), v = c->vocab_size;
+    if (r)
+        return r;
+    forward(k, p, l, plan, -1);
+    k->net->rows->head(
+        p->logits, y, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, c->hidden_size, v);
+    k->net->rows->argmax(l->answer, p->dlogits, p->logits, l->cells, v);
+    trm_q_head(l->q, k->net, l->y, c->puzzle_emb_len + l->cells);
+    l->lm = l->q_loss = 0;
+    l->steps++;
+    return TRM_OK;
 }
 
 /* Up to `tape` lessons of one length, then their weight gradients in one product each. */
@@ -294,14 +327,19 @@ static void run_share(void *arg, int member) {
     for (int i = p->first; i < p->last && !p->failed; i++) {
         if (k->prepare)
             p->failed = k->prepare(k->arg, &k->lesson[i], &p->error);
-        if (!p->failed)
+        if (!p->failed && k->lesson[i].cells)
             begin(k, &k->lesson[i]);
     }
     for (int i = p->first; i < p->last && !p->failed;) {
+        trm_lesson *l = &k->lesson[i];
         int n = 1;
-        while (i + n < p->last && n < k->o.tape && k->lesson[i + n].s == k->lesson[i].s)
-            n++;
-        p->failed = run_chunk(k, p, i, n);
+        if (!l->exam) {
+            while (i + n < p->last && n < k->o.tape && l[n].s == l->s && !l[n].exam)
+                n++;
+            p->failed = run_chunk(k, p, i, n);
+        } else if (l->cells) {
+            p->failed = run_exam(k, p, l);
+        }
         i += n;
     }
 }

@@ -12,16 +12,19 @@
 
 typedef struct trm_lesson {
     int cells, puzzle;
+    uint8_t frame[TRM_FRAME]; /* models with frames */
     int32_t *tokens, *labels; /* (L) */
     uint8_t *row, *col;       /* (L) or unused */
     int steps;                /* supervision steps since it was loaded */
     bool done;                /* halted: wants a new puzzle before the next step */
     bool fresh;               /* latents and embedding must be made anew */
+    bool exam;                /* answered only: no labels, no gradient; 0 cells: left out */
     trm_rng rng;              /* its own stream: data and exploration */
     /* made by the step */
     int s;
     float *y, *z, *e, *rope;
     int32_t *near;
+    int32_t *answer; /* (L) argmax tokens, of an exam alone */
     double lm, q_loss;
     float q[2];
     int counted, right;
@@ -42,6 +45,7 @@ int trm_class_new(
 void trm_class_free(trm_class *k);
 /* Makes the tables of a lesson's positions again, after its cells were read from a file. */
 void trm_lesson_places(trm_lesson *l, const trm_config *c);
+size_t trm_class_bytes(const trm_class *k);
 trm_lesson *trm_class_lesson(trm_class *k, int i);
 /* Runs one supervision step on every lesson. Before it, `prepare` (may be NULL) is called
  * for each lesson on the thread that has it: it may load a new puzzle and set fresh. The

@@ -53,15 +53,17 @@ static void add_layer(struct adder *a, const trm_config *c, int i) {
 int trm_layout_make(trm_layout *out, const trm_config *c, trm_error *err) {
     int d = c->hidden_size;
     memset(out, 0, sizeof *out);
-    out->param = calloc((size_t)(8 + 4 * c->L_layers), sizeof *out->param);
+    out->param = calloc((size_t)(9 + 4 * c->L_layers), sizeof *out->param);
     if (!out->param)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for the layout");
-    struct adder a = {out, 8 + 4 * c->L_layers};
+    struct adder a = {out, 9 + 4 * c->L_layers};
     add(&a, TRM_W_H_INIT, -1, 1, d, "inner.H_init");
     add(&a, TRM_W_L_INIT, -1, 1, d, "inner.L_init");
     add(&a, TRM_W_EMBED, -1, c->vocab_size, d, "inner.embed_tokens.embedding_weight");
     if (c->pos_encodings == TRM_POS_LEARNED)
         add(&a, TRM_W_POS, -1, trm_config_positions(c), d, "inner.embed_pos.embedding_weight");
+    if (c->frames)
+        add(&a, TRM_W_FRAME, -1, TRM_FRAME_ROWS, d, "inner.frame_emb.weights");
     add(&a, TRM_W_LM_HEAD, -1, c->vocab_size, d, "inner.lm_head.weight");
     add(&a, TRM_W_Q_HEAD, -1, 2, d, "inner.q_head.weight");
     add(&a, TRM_W_Q_BIAS, -1, 1, 2, "inner.q_head.bias");
@@ -165,6 +167,7 @@ int trm_model_new(trm_model **out, const trm_config *c, trm_rng *rng, trm_error 
             break; /* zero */
         case TRM_W_EMBED:
         case TRM_W_POS:
+        case TRM_W_FRAME:
             trunc_normal(w, n, 1 / sqrt(c->hidden_size), rng);
             break;
         default:

@@ -182,7 +182,34 @@ void trm_places(float *rope, int32_t *near, const trm_config *c, int s, int cell
 }
 
 /* _input_embeddings of the official code. */
-void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle) {
+/* The frame's positions, the last of the prefix: the symmetry; then for each of the colours 1..9
+ * its own embedding plus that of the token it became. */
+static void embed_frame(float *e, const trm_net *net, const uint8_t *frame) {
+    int d = net->c->hidden_size;
+    const float *own = trm_net_weight(net, TRM_W_FRAME, -1);
+    const float *emb = trm_net_weight(net, TRM_W_EMBED, -1);
+    memcpy(e, own + (ptrdiff_t)frame[0] * d, (size_t)d * sizeof(float));
+    for (int k = 1; k < TRM_FRAME; k++)
+        for (int i = 0; i < d; i++)
+            e[k * d + i] = own[(7 + k) * d + i] + emb[(2 + frame[k]) * d + i];
+}
+
+static void embed_frame_back(
+    float *dw, const trm_net *net, const float *de, const uint8_t *frame, float scale) {
+    int d = net->c->hidden_size;
+    float *own = dw + trm_layout_find(net->layout, TRM_W_FRAME, -1)->offset;
+    float *emb = dw + trm_layout_find(net->layout, TRM_W_EMBED, -1)->offset;
+    for (int i = 0; i < d; i++)
+        own[frame[0] * d + i] += scale * de[i];
+    for (int k = 1; k < TRM_FRAME; k++)
+        for (int i = 0; i < d; i++) {
+            own[(7 + k) * d + i] += scale * de[k * d + i];
+            emb[(2 + frame[k]) * d + i] += scale * de[k * d + i];
+        }
+}
+
+void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle,
+    const uint8_t *frame) {
     const trm_config *c = net->c;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
     const float *emb = trm_net_weight(net, TRM_W_EMBED, -1);
@@ -192,6 +219,8 @@ void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, i
     memset(e, 0, (size_t)prefix * (size_t)d * sizeof(float));
     if (prefix && table)
         memcpy(e, table + (ptrdiff_t)puzzle * n, (size_t)n * sizeof(float));
+    if (c->frames)
+        embed_frame(e + (ptrdiff_t)(prefix - TRM_FRAME) * d, net, frame);
     for (int i = 0; emb && i < cells; i++)
         memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)tokens[i] * d,
             (size_t)d * sizeof(float));
@@ -199,8 +228,8 @@ void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, i
         e[i] = scale * (e[i] + (pos ? pos[i] : 0));
 }
 
-void trm_embed_back(
-    float *dw, const trm_net *net, const float *de, const int32_t *tokens, int cells, int puzzle) {
+void trm_embed_back(float *dw, const trm_net *net, const float *de, const int32_t *tokens,
+    int cells, int puzzle, const uint8_t *frame) {
     const trm_config *c = net->c;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
     const trm_param *emb = trm_layout_find(net->layout, TRM_W_EMBED, -1);
@@ -213,6 +242,8 @@ void trm_embed_back(
         for (int k = 0; k < d; k++)
             to[k] += scale * from[k];
     }
+    if (c->frames)
+        embed_frame_back(dw, net, de + (ptrdiff_t)(prefix - TRM_FRAME) * d, frame, scale);
     for (int i = 0; pos && i < (prefix + cells) * d; i++)
         dw[pos->offset + (size_t)i] += scale * de[i];
     for (int k = 0; prefix && table && k < n; k++)

@@ -134,11 +134,13 @@ bool trm_config_rotates(const trm_config *c);
 /* Does it need each cell's row and column? */
 bool trm_config_places(const trm_config *c);
 
-/* Input embedding e (s, D), scaled by sqrt(D), of tokens (cells) and a puzzle. */
-void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle);
-/* Its gradient: adds to embed_tokens, embed_pos and puzzle_emb in dw. */
-void trm_embed_back(
-    float *dw, const trm_net *net, const float *de, const int32_t *tokens, int cells, int puzzle);
+/* Input embedding e (s, D), scaled by sqrt(D), of tokens (cells), a puzzle and, where the model
+ * has frames, a frame (TRM_FRAME). */
+void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle,
+    const uint8_t *frame);
+/* Its gradient: adds to embed_tokens, embed_pos, puzzle_emb and frame_emb in dw. */
+void trm_embed_back(float *dw, const trm_net *net, const float *de, const int32_t *tokens,
+    int cells, int puzzle, const uint8_t *frame);
 /* q (2) = q_head(y): position 0, or the mean over the s real positions. */
 void trm_q_head(float q[2], const trm_net *net, const float *y, int s);
 

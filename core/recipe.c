@@ -1,8 +1,10 @@
 /* Training recipes: JSON text -> trm_recipe, with every key known and checked. */
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fields.h"
+#include "net.h"
 #include "trm/train.h"
 
 static const trm_field fields[] = {
@@ -40,6 +42,9 @@ static const trm_field fields[] = {
     F(wall_min, TRM_REAL, 0, 0.9),
     F(wall_max, TRM_REAL, 0, 0.9),
     F(length_min, TRM_INT, 1, 900),
+    F(share_rules, TRM_REAL, 0, 1),
+    F(share_colours, TRM_REAL, 0, 1),
+    F(share_moved, TRM_REAL, 0, 1),
 #undef F
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
@@ -68,6 +73,8 @@ static void defaults(trm_recipe *r) {
     r->wall_min = 0.2;
     r->wall_max = 0.4;
     r->length_min = 1;
+    r->share_colours = 0.75;
+    r->share_moved = 0.3;
 }
 
 static int read_choice(
@@ -95,13 +102,13 @@ static int read_text(char *out, size_t size, const char *key, const json_t *v, t
     return TRM_OK;
 }
 
-static int read_exclude(trm_recipe *r, const json_t *v, trm_error *err) {
-    size_t n = json_array_size(v), most = sizeof r->exclude / sizeof *r->exclude;
+static int read_files(char (*out)[512], const char *key, const json_t *v, trm_error *err) {
+    size_t n = json_array_size(v), most = 8;
     if (!json_is_array(v) || n > most)
         return trm_fail(
-            err, TRM_E_FORMAT, "recipe: \"exclude\" must be a list of at most %zu files", most);
+            err, TRM_E_FORMAT, "recipe: \"%s\" must be a list of at most %zu files", key, most);
     for (size_t i = 0; i < n; i++) {
-        int e = read_text(r->exclude[i], sizeof *r->exclude, "exclude", json_array_get(v, i), err);
+        int e = read_text(out[i], sizeof *out, key, json_array_get(v, i), err);
         if (e)
             return e;
     }
@@ -128,7 +135,11 @@ static int read_key(trm_recipe *r, const char *key, const json_t *v, trm_error *
     if (strcmp(key, "model") == 0)
         return read_model(r, v, err);
     if (strcmp(key, "exclude") == 0)
-        return read_exclude(r, v, err);
+        return read_files(r->exclude, key, v, err);
+    if (strcmp(key, "challenges") == 0)
+        return read_files(r->challenges, key, v, err);
+    if (strcmp(key, "held_out") == 0)
+        return read_text(r->held_out, sizeof r->held_out, key, v, err);
     if (strcmp(key, "task") == 0)
         return read_text(r->task, sizeof r->task, key, v, err);
     if (strcmp(key, "file") == 0)
@@ -155,14 +166,24 @@ static int read_key(trm_recipe *r, const char *key, const json_t *v, trm_error *
 }
 
 static int check(trm_recipe *r, trm_error *err) {
-    if (strcmp(r->task, "sudoku") != 0 && strcmp(r->task, "maze") != 0)
-        return trm_fail(err, TRM_E_FORMAT, "recipe: \"task\" must be sudoku or maze");
+    static const struct {
+        const char *task;
+        int cells, vocab;
+    } kinds[] = {{"sudoku", 81, 11}, {"maze", 900, 6}, {"arc", 900, 12}};
+    size_t kind = 0;
+    while (kind < 3 && strcmp(r->task, kinds[kind].task) != 0)
+        kind++;
+    if (kind == 3)
+        return trm_fail(err, TRM_E_FORMAT, "recipe: \"task\" must be sudoku, maze or arc");
     if (r->model.seq_len == 0)
         return trm_fail(err, TRM_E_FORMAT, "recipe: \"model\" is missing");
-    bool sudoku = strcmp(r->task, "sudoku") == 0;
-    if (r->model.seq_len != (sudoku ? 81 : 900) || r->model.vocab_size != (sudoku ? 11 : 6))
+    bool sudoku = kind == 0;
+    if (r->model.seq_len != kinds[kind].cells || r->model.vocab_size != kinds[kind].vocab)
         return trm_fail(err, TRM_E_FORMAT, "recipe: a %s model has seq_len %d and vocab_size %d",
-            r->task, sudoku ? 81 : 900, sudoku ? 11 : 6);
+            r->task, kinds[kind].cells, kinds[kind].vocab);
+    if (kind == 2 && (!r->model.packed || !r->model.frames || !trm_config_places(&r->model)))
+        return trm_fail(err, TRM_E_FORMAT,
+            "recipe: an arc model has \"packed\" and \"frames\" true and pos_encodings rope2d");
     if (r->size_min > r->size_max || r->wall_min > r->wall_max)
         return trm_fail(err, TRM_E_FORMAT, "recipe: a minimum is above its maximum");
     if (r->size_start && (r->size_start < r->size_min || r->size_start > r->size_max))
@@ -171,8 +192,8 @@ static int check(trm_recipe *r, trm_error *err) {
     if (r->extra_clues_least > r->extra_clues)
         return trm_fail(err, TRM_E_FORMAT, "recipe: extra_clues_least is above extra_clues");
     if (!r->model.packed && r->size_min != r->size_max && !sudoku)
-        return trm_fail(
-            err, TRM_E_FORMAT, "recipe: mazes of several sizes need a model with \"packed\": true");
+        return trm_fail(err, TRM_E_FORMAT,
+            "recipe: puzzles of several sizes need a model with \"packed\": true");
     strcpy(r->model.task, r->task);
     return TRM_OK;
 }
@@ -196,5 +217,14 @@ int trm_recipe_parse(trm_recipe *r, const char *json, trm_error *err) {
 
 int trm_recipe_read(trm_recipe *r, const char *path, trm_error *err) {
     defaults(r);
-    return trm_json_read(NULL, path, "recipe", from_json, r, err);
+    int e = trm_json_read(NULL, path, "recipe", from_json, r, err);
+    const char *slash = strrchr(path, '/');
+    if (e || !r->held_out[0] || r->held_out[0] == '/' || !slash)
+        return e;
+    char name[sizeof r->held_out];
+    strcpy(name, r->held_out);
+    int n = snprintf(r->held_out, sizeof r->held_out, "%.*s/%s", (int)(slash - path), path, name);
+    return n < (int)sizeof r->held_out
+               ? TRM_OK
+               : trm_fail(err, TRM_E_FORMAT, "%s: the path of \"held_out\" is too long", path);
 }

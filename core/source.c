@@ -1,10 +1,12 @@
-/* Training data: generated Sudokus and mazes, and those of a file, under random symmetries.
+/* Training data: generated Sudokus and mazes, and those of a file, under random symmetries; ARC
+ * tasks come from arc_source.c.
  * What equals a measuring puzzle up to symmetry is dropped. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "arc_source.h"
 #include "source.h"
 #include "trm/maze.h"
 #include "trm/sudoku.h"
@@ -16,8 +18,9 @@ struct pair {
 struct trm_source {
     const trm_recipe *recipe;
     bool maze;
-    struct pair *pair; /* Sudokus of the file */
-    trm_maze *mazes;   /* mazes of the file */
+    trm_arc_source *arc; /* ARC tasks have a source of their own */
+    struct pair *pair;   /* Sudokus of the file */
+    trm_maze *mazes;     /* mazes of the file */
     int count, room;
     uint64_t *excluded; /* sorted hashes of canonical forms */
     int n_excluded, room_excluded;
@@ -154,6 +157,14 @@ int trm_source_new(trm_source **out, const trm_recipe *r, const char *folder, tr
     if (!s)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for training data");
     s->recipe = r;
+    if (strcmp(r->task, "arc") == 0) {
+        int failed = trm_arc_source_new(&s->arc, r, folder, err);
+        if (failed)
+            trm_source_free(s);
+        else
+            *out = s;
+        return failed;
+    }
     s->maze = strcmp(r->task, "maze") == 0;
     struct reading k = {s, true};
     int e = TRM_OK;
@@ -181,6 +192,7 @@ void trm_source_free(trm_source *s) {
     free(s->pair);
     free(s->mazes);
     free(s->excluded);
+    trm_arc_source_free(s->arc);
     free(s);
 }
 
@@ -276,5 +288,7 @@ static int next_maze(const trm_source *s, int easier, trm_lesson *l, trm_error *
 }
 
 int trm_source_next(const trm_source *s, int easier, trm_lesson *l, trm_error *err) {
+    if (s->arc)
+        return trm_arc_source_next(s->arc, easier, l, err);
     return s->maze ? next_maze(s, easier, l, err) : next_sudoku(s, easier, l);
 }

@@ -59,8 +59,8 @@ static void start_lessons(trm_trainer *t) {
         l->done = true;
     }
     const trm_recipe *r = &t->recipe;
-    bool maze = strcmp(r->task, "maze") == 0;
-    t->log.easier = !maze ? r->extra_clues : r->size_start ? r->size_max - r->size_start : 0;
+    bool sudoku = strcmp(r->task, "sudoku") == 0;
+    t->log.easier = sudoku ? r->extra_clues : r->size_start ? r->size_max - r->size_start : 0;
 }
 
 static int start(trm_trainer *t, trm_error *err) {

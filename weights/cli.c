@@ -35,7 +35,7 @@ int cli_choice(const char *word, const char *const *list) {
     return -1;
 }
 
-static const char *const kind_names[] = {"sudoku", "maze", NULL};
+static const char *const kind_names[] = {"sudoku", "maze", "arc", NULL};
 
 const char *cli_kind_name(trm_kind kind) {
     return kind_names[kind];
@@ -43,6 +43,8 @@ const char *cli_kind_name(trm_kind kind) {
 
 int cli_puzzle_kind(trm_kind *out, const char *word, trm_error *err) {
     int i = cli_choice(word, kind_names);
+    if (i == TRM_KIND_ARC)
+        return trm_fail(err, TRM_E_ARG, "arc tasks: only `trm solve arc` and `trm eval arc`");
     if (i < 0)
         return trm_fail(err, TRM_E_ARG, "'%s' is not a kind of puzzle: sudoku or maze", word);
     *out = (trm_kind)i;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arc.h"
 #include "calibration.h"
 #include "puzzles.h"
 #include "trm/cpus.h"
@@ -167,6 +168,8 @@ static int evaluate(struct eval *v, const cli_policy *po, const cli_engine *eo, 
 }
 
 static int run(const cli_command *cmd, int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "arc") == 0)
+        return cli_eval_arc(cmd, argc, argv);
     struct eval v = {0};
     cli_policy po = {0};
     cli_engine eo = {0};
@@ -207,10 +210,10 @@ static int run(const cli_command *cmd, int argc, char **argv) {
     return r;
 }
 
-const cli_command cmd_eval = {"eval", run, "sudoku|maze FILE [OPTION...]",
+const cli_command cmd_eval = {"eval", run, "sudoku|maze|arc FILE [OPTION...]",
     "measure a model on a file of puzzles",
     "FILE is CSV (source,question,answer,rating) or one puzzle a line. `exact` is the share equal\n"
     "to the given answer; where the file has none, to the only solution of a Sudoku or the\n"
     "benchmark's shortest path of a maze. `verified` is the exact checker's verdict, `optimal`\n"
     "a verified path of least length. The paper's protocol is --halt fixed --attempts 1\n"
-    "--max-steps 16."};
+    "--max-steps 16. `trm eval arc --help` tells about ARC tasks."};

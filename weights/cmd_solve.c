@@ -1,8 +1,10 @@
 /* `trm solve`: puzzles in, answers out, each checked exactly. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "arc.h"
 #include "puzzles.h"
 #include "trm/cpus.h"
 
@@ -176,6 +178,8 @@ static int solve(struct solve *s, const cli_engine *eo, trm_error *err) {
 }
 
 static int run(const cli_command *cmd, int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "arc") == 0)
+        return cli_solve_arc(cmd, argc, argv);
     struct solve s = {.cmd = cmd};
     const char *model = NULL;
     cli_policy po = {0};
@@ -213,10 +217,10 @@ static int run(const cli_command *cmd, int argc, char **argv) {
     return r;
 }
 
-const cli_command cmd_solve = {"solve", run, "sudoku|maze [FILE|-] [OPTION...]",
+const cli_command cmd_solve = {"solve", run, "sudoku|maze|arc [FILE|-] [OPTION...]",
     "solve the puzzles of a file or of standard input",
     "One puzzle a line: 81 characters (1-9, and . 0 or _ for blank); a maze as 900 characters\n"
     "(# wall, space or . open, S, G), n*n for a smaller square, or rows joined by '/'. The CSV\n"
     "files of `trm gen` will do too. Answers go to standard output in the same form and order\n"
     "(drawn on a terminal), what became of each to standard error. An unsolved puzzle shows the\n"
-    "best answer so far."};
+    "best answer so far. `trm solve arc --help` tells about ARC tasks."};

@@ -22,7 +22,7 @@ static int fill_slots(trm_engine *e, trm_error *err) {
             row[i] = (uint8_t)(i / side);
             col[i] = (uint8_t)(i % side);
         }
-        trm_input in = {c->seq_len, tokens, row, col, 0};
+        trm_input in = {c->seq_len, tokens, row, col, 0, NULL};
         r = trm_engine_load(e, slot, &in, err);
     }
     return r;

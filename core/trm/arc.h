@@ -1,7 +1,15 @@
-/* ARC tasks: grids, demonstration pairs, the files of the ARC Prize.
+/* ARC: the tasks (grids, files, symmetries, canvas, votes) and the run that learns a task
+ * nobody has seen from its demonstrations and then answers its test inputs.
  *
- * Plain structs of the caller's; a trm_arc_task owns its array of pairs. No
+ * Puzzle side: plain structs of the caller's; a trm_arc_task owns its array of pairs. No
  * state; any number of threads.
+ *
+ * Run side: a trm_arc_run owns a private copy of the model's weights, an optimizer and its
+ * buffers; the model is only read, while the run is made. A run belongs to one thread at a
+ * time (its caller, who may change between calls); inside, a step is spread over `threads`
+ * threads that sleep between steps. Nothing here knows time: the caller says how much of it
+ * is spent, and stops when it likes. Everything random comes from the seed: equal model,
+ * task, options, seed, backend and sequence of calls give equal answers.
  */
 #ifndef TRM_ARC_H
 #define TRM_ARC_H
@@ -10,8 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "trm/error.h"
-#include "trm/rng.h"
+#include "trm/model.h"
 
 enum {
     TRM_ARC_SIDE = 30,
@@ -73,5 +80,54 @@ typedef struct trm_arc_attempt {
     double share;      /* of this test's votes, 0..1 */
     double confidence; /* mean sigmoid of the halt logit over its votes, 0..1 */
 } trm_arc_attempt;
+
+/* --- the run ----------------------------------------------------------------------------- */
+
+typedef struct trm_arc_options {
+    const char *backend; /* as in engine.h; NULL = "auto" */
+    int threads;         /* >= 1 */
+    long steps;          /* training micro-batches at most; 0 = 20000 */
+    int predictions;     /* symmetric images of each test input that vote; 0 = 64 */
+} trm_arc_options;
+
+typedef enum trm_arc_phase { TRM_ARC_TRAINING, TRM_ARC_PREDICTING, TRM_ARC_DONE } trm_arc_phase;
+
+typedef struct trm_arc_progress {
+    trm_arc_phase phase;
+    long steps;         /* training micro-batches so far */
+    double loss;        /* running mean cross-entropy of a counted cell, nats */
+    int demonstrations; /* pairs the task gives */
+    int reproduced;     /* of them, answered exactly by the trained copy when last looked */
+    int held_out;       /* symmetric images in which one demonstration is kept from training */
+    int held_out_right; /* of them, answered exactly when last looked */
+    int predictions, predictions_wanted; /* images of test inputs answered, all tests together */
+    int votes;                           /* valid grids among the answers */
+} trm_arc_progress;
+
+typedef struct trm_arc_run trm_arc_run;
+
+/* The task is copied. TRM_E_ARG: the model is not an ARC model, or the task is not valid. */
+TRM_API int trm_arc_run_new(trm_arc_run **out, const trm_model *m, const trm_arc_task *task,
+    const trm_arc_options *o, uint64_t seed, trm_error *err);
+/* One micro-batch: some milliseconds of training, a look at the demonstrations, or one batch
+ * of predictions. Up to about 20 ms on tasks with grids up to 12x12; one sequence of the full
+ * 30x30 canvas is indivisible and takes longer. Does nothing when done. After an error the
+ * run answers with what it had and is done. */
+TRM_API int trm_arc_run_step(trm_arc_run *r, trm_error *err);
+/* How much of the caller's time is spent, 0..1, never decreasing: the learning rate falls
+ * along with it, training ends at 0.8, and what is left is for predictions. May be called
+ * before each step; not calling it leaves the step budget in charge. */
+TRM_API void trm_arc_run_spent(trm_arc_run *r, double fraction);
+/* Ends training now: the next steps predict. */
+TRM_API void trm_arc_run_predict(trm_arc_run *r);
+TRM_API void trm_arc_run_progress(const trm_arc_run *r, trm_arc_progress *out);
+/* The two best answers for test input `test`, by (votes, mean confidence), at any moment. A
+ * grid is never empty: without any vote it is the test input itself, with votes 0. */
+TRM_API void trm_arc_run_answer(
+    const trm_arc_run *r, int test, trm_arc_attempt out[TRM_ARC_ATTEMPTS]);
+/* Bytes the run holds: weights, optimizer, gradients and buffers for its canvas and threads.
+ * Fixed when the run is made, but for votes (1 KiB each, at most predictions * tests). */
+TRM_API size_t trm_arc_run_bytes(const trm_arc_run *r);
+TRM_API void trm_arc_run_free(trm_arc_run *r);
 
 #endif

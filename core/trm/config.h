@@ -23,6 +23,9 @@ typedef enum trm_pos {
                           averaged over the cell's row (first third), column and box */
 } trm_pos;
 
+/* A frame is a symmetry (0..7) and the colour (0..9) that each of the colours 1..9 became. */
+enum { TRM_FRAME = 10, TRM_FRAME_ROWS = 17 };
+
 typedef struct trm_config {
     /* official */
     int seq_len;      /* L: cells of the grid, without puzzle-embedding positions */
@@ -47,6 +50,8 @@ typedef struct trm_config {
     int inner_size;    /* SwiGLU inner of the channel MLP, 0 = the official rule */
     bool q_mean;       /* halt head reads the mean over positions, not position 0 */
     bool packed;       /* trained on packed cells: any number of cells up to L */
+    bool frames;       /* the last 10 positions of puzzle_emb_len tell in which symmetry and
+                          colours an ARC pair is shown (TRM_FRAME) */
     double halt_logit; /* `act` halts above this halt logit (official: 0) */
 } trm_config;
 

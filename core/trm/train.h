@@ -83,6 +83,12 @@ typedef struct trm_recipe {
                        passes curriculum_at; 0 = size_max at once */
     double wall_min, wall_max;
     int length_min; /* shortest path at the largest size; scaled with the area */
+    /* ARC data; sizes as for mazes, of the longest side of a pair */
+    char challenges[8][512]; /* task files, NAME_challenges.json with NAME_solutions.json */
+    char held_out[512];      /* names of tasks never trained on, one a line; beside the recipe */
+    double share_rules;      /* of new puzzles: from generated one-rule tasks */
+    double share_colours;    /* of new puzzles: shown in exchanged colours */
+    double share_moved;      /* of new puzzles: shown anywhere on the canvas */
 } trm_recipe;
 
 TRM_API int trm_recipe_parse(trm_recipe *r, const char *json, trm_error *err);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "arc.h"
+#include "arc_rules.h"
 
 static trm_arc_grid random_grid(trm_rng *rng, int rows, int cols) {
     trm_arc_grid g = {.rows = (uint8_t)rows, .cols = (uint8_t)cols};
@@ -192,6 +193,77 @@ static void test_what_is_drawn_is_read(void **state) {
     assert_int_equal(got.cols, 3);
 }
 
+static trm_arc_grid grid_of(int rows, int cols, const char *digits) {
+    trm_arc_grid g = {.rows = (uint8_t)rows, .cols = (uint8_t)cols};
+    for (int i = 0; i < rows * cols; i++)
+        g.cell[i] = (uint8_t)(digits[i] - '0');
+    return g;
+}
+
+static void test_rules_do_what_their_names_say(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int rows, cols;
+        const char *in;
+        int out_rows, out_cols;
+        const char *out;
+    } all[] = {
+        {"mirror", 2, 3, "120456", 2, 3, "021654"},
+        {"quarter", 2, 3, "123456", 3, 2, "415263"},
+        {"half-turn", 2, 3, "123456", 2, 3, "654321"},
+        {"transpose", 2, 3, "123456", 3, 2, "142536"},
+        {"one-to-two", 1, 4, "0123", 1, 4, "0223"},
+        {"exchange", 1, 4, "0123", 1, 4, "0213"},
+        {"all-to-three", 1, 4, "0129", 1, 4, "0333"},
+        {"only-one", 1, 4, "0121", 1, 4, "0101"},
+        {"black-to-five", 1, 3, "012", 1, 3, "512"},
+        {"next-colour", 1, 4, "0129", 1, 4, "0231"},
+        {"crop", 3, 4, "000000120030", 2, 2, "1230"},
+        {"fall", 3, 2, "102003", 3, 2, "001023"},
+        {"twice-as-large", 1, 2, "12", 2, 4, "11221122"},
+        {"three-times", 1, 1, "7", 3, 3, "777777777"},
+        {"again-beside", 1, 2, "12", 1, 4, "1212"},
+        {"mirror-beside", 1, 2, "12", 1, 4, "1221"},
+        {"left-half", 2, 2, "1234", 2, 1, "13"},
+        {"border", 3, 3, "000020000", 3, 3, "111121111"},
+        {"shift", 3, 2, "123456", 3, 2, "001234"},
+        {"rays", 3, 2, "120030", 3, 2, "121030"},
+        {"fill-holes", 3, 4, "111010101110", 3, 4, "111014101110"},
+        {"symmetric", 1, 4, "1200", 1, 4, "1221"},
+        {"halo", 3, 3, "000010000", 3, 3, "020212020"},
+    };
+    assert_int_equal(trm_arc_rules(), sizeof all / sizeof *all);
+    for (int i = 0; i < trm_arc_rules(); i++) {
+        trm_arc_grid in = grid_of(all[i].rows, all[i].cols, all[i].in), got;
+        trm_arc_grid want = grid_of(all[i].out_rows, all[i].out_cols, all[i].out);
+        assert_string_equal(trm_arc_rule_name(i), all[i].name);
+        if (!trm_arc_rule_apply(&got, i, &in) || !trm_arc_grid_equal(&got, &want))
+            fail_msg("%s", all[i].name);
+    }
+}
+
+static void test_rules_make_valid_pairs(void **state) {
+    (void)state;
+    trm_rng rng;
+    trm_rng_seed(&rng, 8);
+    for (int i = 0; i < 100 * trm_arc_rules(); i++) {
+        trm_arc_pair pair[2];
+        trm_arc_grid again;
+        char place[TRM_ARC_PLACE];
+        trm_error err;
+        int rule = i % trm_arc_rules(), most = 2 + i % 29;
+        trm_arc_rule_pair(&pair[0], rule, most, &rng);
+        pair[1] = pair[0];
+        trm_arc_task t = {.demos = 1, .tests = 1, .pair = pair};
+        assert_int_equal(trm_arc_task_check(&t, place, &err), TRM_OK);
+        if (trm_arc_rule_apply(&again, rule, &pair[0].input))
+            assert_true(trm_arc_grid_equal(&again, &pair[0].output));
+        else
+            assert_true(trm_arc_grid_equal(&pair[0].input, &pair[0].output));
+    }
+}
+
 static void test_votes_are_ranked(void **state) {
     (void)state;
     trm_arc_votes v = {0};
@@ -233,6 +305,8 @@ int main(void) {
         cmocka_unit_test(test_frames_have_inverses),
         cmocka_unit_test(test_shapes_follow_the_demonstrations),
         cmocka_unit_test(test_what_is_drawn_is_read),
+        cmocka_unit_test(test_rules_do_what_their_names_say),
+        cmocka_unit_test(test_rules_make_valid_pairs),
         cmocka_unit_test(test_votes_are_ranked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,14 @@ static const char *const mazes =
     "\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,\"pos_encodings\":\"rope2d\","
     "\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,\"q_mean\":true,\"packed\":true}}";
 
+static const char *const tasks =
+    "{\"task\":\"arc\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_max\":6,\"tape\":2,\"share_"
+    "rules\":1,"
+    "\"lr\":0.005,\"model\":{\"seq_len\":900,\"vocab_size\":12,\"hidden_size\":32,\"num_heads\":2,"
+    "\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,\"pos_encodings\":\"rope2d\","
+    "\"puzzle_emb_ndim\":32,\"puzzle_emb_len\":11,\"num_puzzle_identifiers\":32,"
+    "\"halt_max_steps\":3,\"q_mean\":true,\"packed\":true,\"frames\":true}}";
+
 static trm_trainer *start(const char *recipe, const char *out, bool resume) {
     trm_recipe r;
     trm_error err;
@@ -80,6 +88,11 @@ static void test_resumed_maze_run_repeats_the_unbroken_one(void **state) {
     resume_repeats(mazes);
 }
 
+static void test_resumed_arc_run_repeats_the_unbroken_one(void **state) {
+    (void)state;
+    resume_repeats(tasks);
+}
+
 static void test_loss_falls(void **state) {
     (void)state;
     char folder[] = "/tmp/trm-train-XXXXXX", command[128];
@@ -105,7 +118,9 @@ static void test_recipe_errors_name_the_key(void **state) {
         {"{", "line 1"},
         {"[]", "not a JSON object"},
         {"{\"task\":\"sudoku\",\"larning_rate\":1}", "unknown key \"larning_rate\""},
-        {"{\"task\":\"chess\"}", "\"task\""},
+        {"{\"task\":\"chess\"}", "sudoku, maze or arc"},
+        {"{\"task\":\"arc\",\"model\":{\"seq_len\":900,\"vocab_size\":12,\"hidden_size\":64}}",
+            "frames"},
         {"{\"task\":\"sudoku\"}", "\"model\" is missing"},
         {"{\"task\":\"sudoku\",\"batch\":0}", "\"batch\""},
         {"{\"task\":\"sudoku\",\"batch\":1.5}", "\"batch\""},
@@ -125,6 +140,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_resumed_maze_run_repeats_the_unbroken_one),
+        cmocka_unit_test(test_resumed_arc_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_loss_falls),
         cmocka_unit_test(test_recipe_errors_name_the_key),
     };
