@@ -9,7 +9,7 @@
 #include "trm/config.h"
 
 static const char *const pos_names[] = {
-    "none", "learned", "rope", "rope2d", "units", "neighbours", "unit_means"};
+    "none", "learned", "rope", "rope2d", "units", "neighbours", "unit_means", "shifts"};
 enum { N_POS = sizeof pos_names / sizeof *pos_names };
 
 const char *trm_pos_name(trm_pos p) {
@@ -69,7 +69,7 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
         if (!s || i == N_POS)
             return trm_fail(err, TRM_E_FORMAT,
                 "config: \"pos_encodings\" must be none, learned, rope, rope2d, units, "
-                "neighbours or unit_means");
+                "neighbours, unit_means or shifts");
         c->pos_encodings = (trm_pos)i;
     }
     v = json_object_get(o, "task");
@@ -121,6 +121,11 @@ static int check(const trm_config *c, trm_error *err) {
         return trm_fail(err, TRM_E_FORMAT,
             "config: pos_encodings \"neighbours\" needs attention over at most 1024 cells alone, "
             "with a multiple of 4 heads");
+    if (c->pos_encodings == TRM_POS_SHIFTS &&
+        (c->hidden_size % 4 != 0 || c->mlp_t || c->puzzle_emb_len || c->seq_len > 1024))
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: pos_encodings \"shifts\" needs at most 1024 cells alone, a hidden_size that "
+            "is a multiple of 4 and no mlp_t");
     if (c->packed &&
         (c->mlp_t || c->pos_encodings == TRM_POS_LEARNED || c->pos_encodings == TRM_POS_ROPE))
         return trm_fail(
@@ -200,10 +205,14 @@ int trm_config_inner_t(const trm_config *c) {
     return official_inner(c->expansion, trm_config_positions(c));
 }
 
+bool trm_config_gated(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_UNIT_MEANS || c->pos_encodings == TRM_POS_SHIFTS;
+}
+
 int trm_config_mix_in(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_UNIT_MEANS ? 6 * c->hidden_size : 3 * c->hidden_size;
+    return trm_config_gated(c) ? 6 * c->hidden_size : 3 * c->hidden_size;
 }
 
 int trm_config_mix_out(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_UNIT_MEANS ? 3 * c->hidden_size : c->hidden_size;
+    return trm_config_gated(c) ? 3 * c->hidden_size : c->hidden_size;
 }

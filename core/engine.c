@@ -37,7 +37,7 @@ static size_t slot_layout(const trm_engine *e, struct slot *s, char *base) {
     const trm_config *c = &e->model->config;
     size_t sd = (size_t)e->max_s * (size_t)c->hidden_size, l = (size_t)c->seq_len;
     size_t hd = (size_t)(c->hidden_size / c->num_heads), v = (size_t)c->vocab_size;
-    size_t near = c->pos_encodings == TRM_POS_NEIGHBOURS ? 4 * (size_t)e->max_s : 0;
+    size_t near = trm_config_near(c) ? 4 * (size_t)e->max_s : 0;
     size_t n[8] = {
         sd, sd, sd, trm_config_rotates(c) ? (size_t)e->max_s * hd : 0, l * v, l, l, near};
     float **to[6] = {&s->e, &s->y, &s->z, &s->rope, &s->logits, &s->confidence};

@@ -64,7 +64,7 @@ static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
     l->z = floats(sd);
     l->e = floats(sd);
     l->rope = trm_config_rotates(c) ? floats((size_t)k->max_s * hd) : NULL;
-    bool near = c->pos_encodings == TRM_POS_NEIGHBOURS;
+    bool near = trm_config_near(c);
     l->near = near ? calloc(4 * (size_t)k->max_s, sizeof *l->near) : NULL;
     if (!l->tokens || !l->labels || !l->answer || !l->row || !l->col || !l->y || !l->z || !l->e ||
         (trm_config_rotates(c) && !l->rope) || (near && !l->near))

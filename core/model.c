@@ -37,11 +37,14 @@ static void add_layer(struct adder *a, const trm_config *c, int i) {
         add(a, TRM_W_GATE_UP_T, i, 2 * inner_t, s,
             "inner.L_level.layers.%d.mlp_t.gate_up_proj.weight");
         add(a, TRM_W_DOWN_T, i, s, inner_t, "inner.L_level.layers.%d.mlp_t.down_proj.weight");
-    } else if (c->pos_encodings == TRM_POS_UNIT_MEANS) {
+    } else if (trm_config_gated(c)) {
+        bool shifts = c->pos_encodings == TRM_POS_SHIFTS;
         add(a, TRM_W_QKV, i, trm_config_mix_in(c), d,
-            "inner.L_level.layers.%d.unit_means.gate_up_proj.weight");
+            shifts ? "inner.L_level.layers.%d.shifts.gate_up_proj.weight"
+                   : "inner.L_level.layers.%d.unit_means.gate_up_proj.weight");
         add(a, TRM_W_O, i, d, trm_config_mix_out(c),
-            "inner.L_level.layers.%d.unit_means.down_proj.weight");
+            shifts ? "inner.L_level.layers.%d.shifts.down_proj.weight"
+                   : "inner.L_level.layers.%d.unit_means.down_proj.weight");
     } else {
         add(a, TRM_W_QKV, i, 3 * d, d, "inner.L_level.layers.%d.self_attn.qkv_proj.weight");
         add(a, TRM_W_O, i, d, d, "inner.L_level.layers.%d.self_attn.o_proj.weight");

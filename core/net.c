@@ -146,12 +146,16 @@ void trm_rope_table(
 }
 
 bool trm_config_places(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_ROPE2D || c->pos_encodings == TRM_POS_NEIGHBOURS;
+    return c->pos_encodings == TRM_POS_ROPE2D || trm_config_near(c);
+}
+
+bool trm_config_near(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_NEIGHBOURS || c->pos_encodings == TRM_POS_SHIFTS;
 }
 
 bool trm_config_dense(const trm_config *c) {
-    return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS &&
-           c->pos_encodings != TRM_POS_UNIT_MEANS && c->pos_encodings != TRM_POS_NEIGHBOURS;
+    return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS && !trm_config_gated(c) &&
+           !trm_config_near(c);
 }
 
 void trm_near_table(

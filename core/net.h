@@ -57,8 +57,8 @@ typedef struct trm_work {
     const trm_net *net;
     int max_s;
     trm_plan *plans;
-    float *o, *scores, *dscores, *inv, *tmp, *lse, *dkv;             /* f32 */
-    void *xa, *xa1, *xa2, *qkv, *att, *gu, *h, *gu_t, *h_t, *p, *ds; /* act */
+    float *o, *scores, *dscores, *inv, *tmp, *lse, *dkv;                   /* f32 */
+    void *xa, *xa1, *xa2, *qkv, *att, *mix, *gu, *h, *gu_t, *h_t, *p, *ds; /* act */
     void *block;
     size_t bytes;
 } trm_work;
@@ -107,8 +107,8 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
 /* Adds the gradients of all block matrices from a full tape to dw (flat layout). */
 void trm_net_weight_grads(trm_work *w, const trm_plan *plan, trm_tape *tape, float *dw);
 
-/* Attention of one sequence, in blocks of queries, or what stands in for it ("unit_means"); lse
- * (heads, s) or NULL. */
+/* Attention of one sequence, in blocks of queries, or what stands in for it (unit means, shifts);
+ * lse (heads, s) or NULL. */
 void trm_attention(
     trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse);
 /* dout is used up. */
@@ -131,6 +131,8 @@ void trm_near_table(
 void trm_places(float *rope, int32_t *near, const trm_config *c, int s, int cells,
     const uint8_t *row, const uint8_t *col);
 bool trm_config_rotates(const trm_config *c);
+/* Does it need a table of neighbours? */
+bool trm_config_near(const trm_config *c);
 /* Does it need each cell's row and column? */
 bool trm_config_places(const trm_config *c);
 

@@ -166,16 +166,39 @@ static const void *channel(const void *base, size_t element, size_t act) {
     return (const char *)base + element * act;
 }
 
+/* Unit means and shifts: a SwiGLU whose channels come from other cells. */
+static void mix_gated(trm_work *w, const trm_seq *seq, void *out, const void *gu, int s) {
+    const trm_rows *rows = w->net->rows;
+    int n = trm_config_mix_out(w->net->c);
+    bool shifts = seq->near != NULL;
+    rows->swiglu(shifts ? w->mix : out, gu, s, n);
+    if (shifts)
+        rows->shift(out, w->mix, seq->near, s, n, false);
+    else
+        rows->unit_means(out, n);
+}
+
+static void mix_gated_back(
+    trm_work *w, const trm_seq *seq, void *dgu, void *dout, const void *gu, int s) {
+    const trm_rows *rows = w->net->rows;
+    int n = trm_config_mix_out(w->net->c);
+    bool shifts = seq->near != NULL;
+    if (shifts)
+        rows->shift(w->mix, dout, seq->near, s, n, true);
+    else
+        rows->unit_means(dout, n);
+    memcpy(dgu, gu, (size_t)s * 2 * (size_t)n * rows->act_size);
+    rows->swiglu_back(dgu, shifts ? w->mix : dout, s, n);
+}
+
 void trm_attention(
     trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse) {
     const trm_net *net = w->net;
     int heads = net->c->num_heads, s = plan->s, ld = score_stride(s);
     size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)heads, act = net->rows->act_size;
     float scale = 1.0f / sqrtf((float)hd);
-    if (net->c->pos_encodings == TRM_POS_UNIT_MEANS) {
-        int channels = trm_config_mix_out(net->c);
-        net->rows->swiglu(out, qkv, s, channels);
-        net->rows->unit_means(out, channels);
+    if (trm_config_gated(net->c)) {
+        mix_gated(w, seq, out, qkv, s);
         return;
     }
     if (net->c->pos_encodings == TRM_POS_UNITS) {
@@ -242,11 +265,8 @@ void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, v
     const trm_net *net = w->net;
     int heads = net->c->num_heads, hd = net->c->hidden_size / heads;
     float scale = 1.0f / sqrtf((float)hd);
-    if (net->c->pos_encodings == TRM_POS_UNIT_MEANS) {
-        int channels = trm_config_mix_out(net->c), wide = trm_config_mix_in(net->c);
-        memcpy(dqkv, qkv, (size_t)plan->s * (size_t)wide * net->rows->act_size);
-        net->rows->unit_means(dout, channels);
-        net->rows->swiglu_back(dqkv, dout, plan->s, channels);
+    if (trm_config_gated(net->c)) {
+        mix_gated_back(w, seq, dqkv, dout, qkv, plan->s);
         return;
     }
     if (net->c->pos_encodings == TRM_POS_UNITS) {

@@ -37,6 +37,8 @@ static void carve_work(trm_work *w, struct carver *k) {
     }
     w->qkv = carve(k, s * (size_t)trm_config_mix_in(c), act);
     w->att = carve(k, s * (size_t)trm_config_mix_out(c), act);
+    if (c->pos_encodings == TRM_POS_SHIFTS)
+        w->mix = carve(k, s * (size_t)trm_config_mix_out(c), act);
     if (full) {
         w->scores = carve(k, TRM_QUERY_BLOCK * ld, 4);
         w->p = carve(k, TRM_QUERY_BLOCK * ld, act);

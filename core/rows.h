@@ -65,6 +65,10 @@ typedef struct trm_rows {
     /* Replaces each of the n channels of h (81, n) by its mean over the cell's row (first third
      * of the channels), column or box. Its own gradient. */
     void (*unit_means)(void *h, int n);
+    /* out (rows, n): each quarter q of in's channels from the neighbour near[q] names, 0 where
+     * there is none; its gradient where `back`, for which near's directions are taken the other
+     * way round. */
+    void (*shift)(void *out, const void *in, const int32_t *near, int rows, int n, bool back);
     /* Attention of each cell to itself and one neighbour: near (4, rows) names a cell's
      * neighbour in each direction, -1 where there is none, and direction 3 - k undoes k; head
      * h uses direction h % 4. qkv (rows, 3 d), out (rows, d). */

@@ -429,6 +429,7 @@ const trm_rows FN(trm_rows) = {
     .units = FN(units),
     .units_back = FN(units_back),
     .unit_means = FN(unit_means),
+    .shift = FN(shift),
     .head = head_f32,
     .head_back = head_back_f32,
     .argmax = argmax_f32,

@@ -1,4 +1,4 @@
-/* Attention of a cell to itself and one neighbour, part of the text of the row kernels:
+/* Attention of a cell to itself and one neighbour, and shifts; part of the text of the row kernels:
  * included by rows.c once per element type, as rows_act.h is. Not a header of its own.
  *
  * Head h looks in direction h % 4. Of two scores only the difference counts, so the softmax
@@ -87,4 +87,18 @@ static void FN(near_back)(void *dqkv, float *acc, const void *dout, const void *
         FN(near_back_of)(dqkv, acc, dout, qkv, near, rows, heads, 32, scale);
     else
         FN(near_back_of)(dqkv, acc, dout, qkv, near, rows, heads, hd, scale);
+}
+
+/* Direction 3 - q is the opposite of q: what came from below goes back up. */
+static void FN(shift)(void *out, const void *in, const int32_t *near, int rows, int n, bool back) {
+    size_t m = (size_t)n / 4;
+    for (int r = 0; r < rows; r++)
+        for (int q = 0; q < 4; q++) {
+            int32_t from = near[(ptrdiff_t)(back ? 3 - q : q) * rows + r];
+            ACT *to = (ACT *)out + (ptrdiff_t)r * n + (size_t)q * m;
+            if (from < 0)
+                memset(to, 0, m * sizeof *to);
+            else
+                memcpy(to, (const ACT *)in + (ptrdiff_t)from * n + (size_t)q * m, m * sizeof *to);
+        }
 }

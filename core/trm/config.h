@@ -21,6 +21,8 @@ typedef enum trm_pos {
                         the one below (h%4=0), left (1), right (2) or above (3) */
     TRM_POS_UNIT_MEANS, /* "unit_means" (own): no attention but a SwiGLU whose gated channels are
                           averaged over the cell's row (first third), column and box */
+    TRM_POS_SHIFTS, /* "shifts" (own): the same SwiGLU, but its channels come from the cell below
+                       (first quarter), left, right and above; 0 where there is none */
 } trm_pos;
 
 /* A frame is a symmetry (0..7) and the colour (0..9) that each of the colours 1..9 became. */
@@ -67,8 +69,9 @@ TRM_API int trm_config_positions(const trm_config *c);
 /* SwiGLU inner widths: of the channel MLP, and of the MLP over positions. */
 TRM_API int trm_config_inner(const trm_config *c);
 TRM_API int trm_config_inner_t(const trm_config *c);
-/* Channels of what mixes cells by attention or unit means: what its first product makes of D
- * (3 D queries, keys and values; or 2 Iu of the SwiGLU, Iu = 3 D), and what its second reads. */
+/* Channels of what mixes cells by attention, unit means or shifts: what its first product makes of
+ * D (3 D queries, keys and values; or 2 Iu of the SwiGLU, Iu = 3 D), and what its second reads. */
+TRM_API bool trm_config_gated(const trm_config *c); /* unit means or shifts */
 TRM_API int trm_config_mix_in(const trm_config *c);
 TRM_API int trm_config_mix_out(const trm_config *c);
 TRM_API const char *trm_pos_name(trm_pos p);

@@ -27,8 +27,9 @@ typedef enum trm_role {
     TRM_W_Q_BIAS,    /* (1, 2) */
     TRM_W_GATE_UP_T, /* (2 It, S) layers.l.mlp_t.gate_up_proj */
     TRM_W_DOWN_T,    /* (S, It)   layers.l.mlp_t.down_proj */
-    TRM_W_QKV,     /* (3 D, D)  layers.l.self_attn.qkv_proj; or (6 D, D) unit_means.gate_up_proj */
-    TRM_W_O,       /* (D, D)    layers.l.self_attn.o_proj; or (D, 3 D) unit_means.down_proj */
+    TRM_W_QKV, /* (3 D, D)  layers.l.self_attn.qkv_proj; or (6 D, D) unit_means|shifts.gate_up_proj
+                */
+    TRM_W_O,   /* (D, D)    layers.l.self_attn.o_proj; or (D, 3 D) unit_means.down_proj */
     TRM_W_GATE_UP, /* (2 I, D)  layers.l.mlp.gate_up_proj */
     TRM_W_DOWN,    /* (D, I)    layers.l.mlp.down_proj */
     TRM_W_ROLES

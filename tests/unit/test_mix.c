@@ -1,5 +1,5 @@
-/* The project's own ways to mix cells, neighbours and unit means: the table of neighbours, what
- * a mean takes in, and gradients against differences. */
+/* The project's own ways to mix cells, neighbours, shifts and unit means: the table of neighbours,
+ * what a mean takes in, and gradients against differences. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +22,11 @@ static const char *const small =
 static const char *const means =
     "{\"seq_len\":81,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"unit_means\","
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
+
+static const char *const shifts =
+    "{\"seq_len\":16,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"shifts\","
     "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
 
 static void config_of(trm_config *c, const char *json) {
@@ -72,6 +77,21 @@ static void test_means_take_in_row_column_and_box(void **state) {
         assert_float_equal(h[i * 3 + 1], (col == 4), 1e-6);
         assert_float_equal(h[i * 3 + 2], (row / 3 == 1 && col / 3 == 1), 1e-6);
     }
+}
+
+static void test_shifts_bring_each_quarter_from_its_neighbour(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_for(false, "generic");
+    /* three cells in a column: below, left, right, above */
+    const int32_t near[4][3] = {{1, 2, -1}, {-1, -1, -1}, {-1, -1, -1}, {-1, 0, 1}};
+    const float in[3][4] = {{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}};
+    const float want[3][4] = {{5, 0, 0, 0}, {9, 0, 0, 4}, {0, 0, 0, 8}};
+    float out[3][4];
+    r->shift(out, in, &near[0][0], 3, 4, false);
+    assert_memory_equal(out, want, sizeof want);
+    const float back[3][4] = {{0, 0, 0, 8}, {1, 0, 0, 12}, {5, 0, 0, 0}};
+    r->shift(out, in, &near[0][0], 3, 4, true);
+    assert_memory_equal(out, back, sizeof back);
 }
 
 static void gradient_matches_differences(const char *json) {
@@ -128,12 +148,14 @@ static void test_gradients_match_differences(void **state) {
     (void)state;
     gradient_matches_differences(small);
     gradient_matches_differences(means);
+    gradient_matches_differences(shifts);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_cell_finds_its_neighbours),
         cmocka_unit_test(test_means_take_in_row_column_and_box),
+        cmocka_unit_test(test_shifts_bring_each_quarter_from_its_neighbour),
         cmocka_unit_test(test_gradients_match_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

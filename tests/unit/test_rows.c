@@ -63,6 +63,7 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
     int32_t near[4 * ROWS];
     grid(near);
     r->near(d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
+    r->shift(d->act[0], d->act[1], near, ROWS, D, false);
     r->near_back(d->act[0], d->f[1], d->act[1], d->act[3], near, ROWS, HEADS, HD, 0.25f);
     r->softmax(d->act[1], 64, d->f[3], 64, 40, 50, 0.3f, inv, lse);
     r->scale_rows(d->act[1], inv, 40, 64, 64);
