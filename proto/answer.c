@@ -99,6 +99,11 @@ char *trmp_step_dump(const trmp_step *s) {
         changed, "confidence", rounded(s->confidence), "cell_confidence", confidence));
 }
 
+char *trmp_progress_dump(int done, int solved, int puzzles) {
+    return dump(json_pack("{s:s,s:i,s:i,s:i}", "phase", "solving", "done", done, "solved", solved,
+        "puzzles", puzzles));
+}
+
 char *trmp_models_dump(const trmp_model_info *m, int n) {
     json_t *list = json_array();
     for (int i = 0; i < n; i++)

@@ -49,6 +49,7 @@ typedef struct trmd_app {
     trmd_auth *auth; /* NULL = no keys asked for */
     trmd_ratelimit *limit;
     struct trmd_mailbox *mailbox;
+    struct trmd_jobs *jobs;
     int argc;
     char **argv;
 } trmd_app;

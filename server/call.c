@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "jobs.h"
 #include "mailbox.h"
 
 /* SEARCH_NODES: what a request may cost the loop thread to find that a puzzle has no solution,
@@ -106,10 +107,10 @@ static void policy_of(const trmd_app *a, const trmp_request *r, trm_policy *poli
                                                         : TRM_HALT_AUTO;
 }
 
-static int make_works(trmd_call *c, trmp_problem *p) {
+static int make_works(trmd_call *c, int deadline_ms, trmp_problem *p) {
     trmd_app *a = c->app;
     trm_policy policy;
-    int ms = c->request.options.deadline_ms ? c->request.options.deadline_ms : a->o.deadline_ms;
+    int ms = c->request.options.deadline_ms ? c->request.options.deadline_ms : deadline_ms;
     long nodes = SEARCH_NODES;
     policy_of(a, &c->request, &policy);
     c->work = calloc((size_t)c->n, sizeof *c->work);
@@ -138,7 +139,6 @@ static int submit(trmd_call *c, trmp_problem *p) {
         return trmp_problem_set(p, 503, "unavailable", NULL, "out of memory");
     for (int i = 0; i < c->n; i++)
         list[i] = &c->work[i];
-    c->left = c->n;
     bool taken = trmd_pool_submit(c->pool, list, c->n, c->bytes);
     free(list);
     if (taken)
@@ -159,29 +159,55 @@ static void call_free(trmd_call *c) {
     free(c);
 }
 
-int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
-    bool streaming, trmp_problem *problem) {
-    const trmp_limits limits = {.puzzles = a->o.max_puzzles_per_request,
+static void call_limits(const trmd_app *a, trmp_limits *out) {
+    *out = (trmp_limits){.puzzles = a->o.max_puzzles_per_request,
         .max_steps = a->o.max_steps_limit,
         .attempts = a->o.max_attempts,
         .deadline_ms = a->o.max_deadline_ms};
+}
+
+/* A call that is checked and has its works, none of them submitted; NULL with *problem. */
+static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *body, size_t size,
+    int deadline_ms, trmp_problem *problem) {
+    trmp_limits limits;
     trmd_call *c = calloc(1, sizeof *c);
-    if (!c)
-        return trmp_problem_set(problem, 503, "unavailable", NULL, "out of memory");
+    if (!c) {
+        (void)trmp_problem_set(problem, 503, "unavailable", NULL, "out of memory");
+        return NULL;
+    }
     c->app = a;
     c->pool = a->pool;
     c->began = trmd_now();
-    c->bytes = size;
-    c->streaming = streaming;
     c->last = &c->first;
     (void)pthread_mutex_init(&c->lock, NULL);
+    call_limits(a, &limits);
     int r = trmp_request_parse(&c->request, kind, body, size, &limits, problem);
-    c->n = c->request.n;
+    c->n = c->left = c->request.n;
     if (!r)
-        r = make_works(c, problem);
+        r = make_works(c, deadline_ms, problem);
     if (!r)
-        r = submit(c, problem);
-    if (r) {
+        return c;
+    call_free(c);
+    return NULL;
+}
+
+int trmd_call_check(
+    trmd_app *a, trmp_kind kind, const char *body, size_t size, trmp_problem *problem) {
+    trmd_call *c = call_new(a, kind, body, size, a->o.deadline_ms, problem);
+    if (!c)
+        return -1;
+    call_free(c);
+    return 0;
+}
+
+int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
+    bool streaming, trmp_problem *problem) {
+    trmd_call *c = call_new(a, kind, body, size, a->o.deadline_ms, problem);
+    if (!c)
+        return -1;
+    c->bytes = size;
+    c->streaming = streaming;
+    if (submit(c, problem)) {
         call_free(c);
         return -1;
     }
@@ -190,8 +216,44 @@ int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *bo
     return 0;
 }
 
+int trmd_call_start_job(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body,
+    struct trmd_run *run, trmp_problem *problem) {
+    trmd_call *c = call_new(a, kind, body, strlen(body), a->o.max_deadline_ms, problem);
+    if (!c)
+        return -1;
+    c->run = run;
+    trmd_pool_enter(c->pool);
+    a->calls++;
+    *out = c;
+    trmd_call_feed(c);
+    return 0;
+}
+
+/* Half of the slots and of the queue stay free of jobs. */
+void trmd_call_feed(trmd_call *c) {
+    const trmd_options *o = &c->app->o;
+    int window = o->slots * o->workers / (2 * o->job_runs);
+    if (window < 1)
+        window = 1;
+    while (c->given < c->n && c->given - (c->n - c->left) < window &&
+           trmd_pool_room(c->pool, o->queue_puzzles / 2 + 1, 0)) {
+        if (!trmd_pool_give(c->pool, &c->work[c->given]))
+            return;
+        c->given++;
+    }
+}
+
+bool trmd_call_cancel(trmd_call *c) {
+    for (int i = 0; i < c->given; i++)
+        atomic_store(&c->work[i].cancelled, true);
+    c->left -= c->n - c->given; /* those that were never given */
+    c->n = c->given;
+    trmd_pool_wake(c->pool);
+    return c->left == 0;
+}
+
 static void free_if_through(trmd_call *c) {
-    if (c->conn || c->left > 0)
+    if (c->conn || c->run || c->left > 0)
         return;
     trmd_pool_leave(c->pool, c->bytes);
     c->app->calls--;
@@ -227,7 +289,9 @@ void trmd_call_ended(trmd_call *c, trmd_work *w) {
     trmd_observe(m, TRMD_M_STEPS_PER_ANSWER, w->task.steps, TRMD_LABELS(kind));
     trmd_observe(m, TRMD_M_ATTEMPTS_PER_ANSWER, w->task.started, TRMD_LABELS(kind));
     c->left--;
-    if (!c->conn)
+    if (c->run)
+        trmd_run_stepped(c->run);
+    else if (!c->conn)
         free_if_through(c);
 }
 
@@ -276,6 +340,20 @@ char *trmd_call_answer(const trmd_call *c) {
     char *text = trmp_answers_dump(a, c->n, c->request.many);
     free(a);
     return text;
+}
+
+char *trmd_call_progress(const trmd_call *c) {
+    int solved = 0;
+    for (int i = 0; i < c->n; i++)
+        solved += c->work[i].done && c->work[i].task.verified;
+    return trmp_progress_dump(c->n - c->left, solved, c->n);
+}
+
+bool trmd_call_failed(const trmd_call *c) {
+    for (int i = 0; i < c->n; i++)
+        if (strcmp(c->work[i].halt, "error") == 0)
+            return true;
+    return false;
 }
 
 double trmd_call_seconds(const trmd_call *c, double *queue, double *compute) {

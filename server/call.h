@@ -22,8 +22,10 @@ typedef struct trmd_call {
     trmd_pool *pool;        /* the generation of models that works on it */
     struct trmd_conn *conn; /* NULL once the connection is gone */
     trmp_request request;
-    trmd_work *work; /* (n) */
-    int n, left;     /* works not ended */
+    struct trmd_run *run; /* the job it is, or NULL: then nobody's connection */
+    trmd_work *work;      /* (n) */
+    int n, left;          /* works not ended */
+    int given;            /* of a job: works that the pool has been given */
     size_t bytes;
     uint64_t began;
     bool streaming;
@@ -38,6 +40,22 @@ typedef struct trmd_call {
 /* Parses, checks and queues a body. 0 with *out, or -1 with *problem. */
 int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
     bool streaming, trmp_problem *problem);
+/* Parses and checks a body without working on it. */
+int trmd_call_check(
+    trmd_app *a, trmp_kind kind, const char *body, size_t size, trmp_problem *problem);
+/* A call for a job, without a connection. Where a request asks for no deadline it gets the
+ * longest there is, counted from now. Its works go to the pool a few at a time, so that jobs
+ * leave slots and queue to those who wait: trmd_call_feed(), now and then and after each work.
+ * Ends of works are told to trmd_run_stepped(). */
+int trmd_call_start_job(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body,
+    struct trmd_run *run, trmp_problem *problem);
+void trmd_call_feed(trmd_call *c);
+/* Nobody wants the answer any more. True if all works have ended already. */
+bool trmd_call_cancel(trmd_call *c);
+/* What a job tells of itself while it runs: malloc'd JSON or NULL. */
+char *trmd_call_progress(const trmd_call *c);
+/* Did the engine fail? */
+bool trmd_call_failed(const trmd_call *c);
 /* The connection is gone or answered: cancels what still runs and frees when it can. */
 void trmd_call_leave(trmd_call *c);
 /* A work has ended (loop thread). */

@@ -178,13 +178,12 @@ static enum MHD_Result begin_call(trmd_conn *k) {
 static enum MHD_Result end_call(trmd_conn *k) {
     if (k->gone)
         return MHD_NO;
-    for (int i = 0; i < k->call->n; i++)
-        if (strcmp(k->call->work[i].halt, "error") == 0) {
-            trmp_problem p;
-            (void)trmp_problem_set(&p, 503, "unavailable", NULL, "the engine failed");
-            p.retry_after = 5;
-            return trmd_answer_problem(k, &p);
-        }
+    if (trmd_call_failed(k->call)) {
+        trmp_problem p;
+        (void)trmp_problem_set(&p, 503, "unavailable", NULL, "the engine failed");
+        p.retry_after = 5;
+        return trmd_answer_problem(k, &p);
+    }
     return trmd_answer_json(k, 200, trmd_call_answer(k->call), "ok");
 }
 
@@ -214,9 +213,13 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         return trmd_answer_problem(k, &k->problem);
     if (k->door->admin)
         return trmd_admin_answer(k);
+    if (k->ask)
+        return trmd_job_answered(k);
     if (strcmp(k->method, "POST") != 0)
         return trmd_route_get(k);
-    return k->call ? end_call(k) : begin_call(k);
+    if (k->call)
+        return end_call(k);
+    return trmd_job_wanted(k) ? trmd_job_post(k) : begin_call(k);
 }
 
 static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code) {
@@ -227,6 +230,7 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
         (void)trmd_call_seconds(k->call, &queue, &compute);
     const char *kind = strncmp(k->path, "/v1/sudoku", 10) == 0 ? "sudoku"
                        : strncmp(k->path, "/v1/maze", 8) == 0  ? "maze"
+                       : strncmp(k->path, "/v1/jobs/", 9) == 0 ? "jobs"
                                                                : "other";
     (void)snprintf(status, sizeof status, "%d", left ? 499 : k->status);
     const char *reason = left ? "client-left" : k->reason ? k->reason : "none";
@@ -266,6 +270,7 @@ void trmd_http_completed(
     trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, -1, NULL);
     if (k->call)
         trmd_call_leave(k->call);
+    trmd_job_left(k);
     free(k->event);
     free(k->body);
     free(k);

@@ -28,6 +28,9 @@ typedef struct trmd_conn {
     uv_poll_t *watch;
     uint64_t waits_for; /* the reload whose end it awaits; 0 = none */
     struct trmd_conn *next_waiting;
+    struct trmd_ask *ask; /* what the job store was asked; answered_ask: and has answered */
+    bool answered_ask;
+    struct trmd_follow *follow; /* the job it streams */
     int status;
     double answered; /* seconds from headers read to answer queued */
     const char *reason;
@@ -49,6 +52,10 @@ enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *b
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p);
 /* stream.c: answers with server-sent events from k->call. */
 enum MHD_Result trmd_answer_stream(trmd_conn *k);
+/* The same from another reader of events, whose cls is k. */
+enum MHD_Result trmd_answer_events(trmd_conn *k, MHD_ContentReaderCallback reader);
+/* Copies on from k->event and frees it after its last byte. */
+ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room);
 /* Adds the headers that every answer carries, queues r and gives it up. NULL is MHD_NO. */
 enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason);
 
@@ -70,5 +77,15 @@ enum MHD_Result trmd_admin_answer(trmd_conn *k);
 const char *trmd_admin_allows(const char *path);
 /* The connection ends: it waits for nothing any more. */
 void trmd_admin_forget(trmd_conn *k);
+
+/* job_http.c: does the request ask for a job? */
+bool trmd_job_wanted(const trmd_conn *k);
+/* POST with a body that came whole; GET or DELETE of /v1/jobs/ID. Both suspend. */
+enum MHD_Result trmd_job_post(trmd_conn *k);
+enum MHD_Result trmd_job_look(trmd_conn *k);
+/* Resumed: the store has answered, or the client has left. */
+enum MHD_Result trmd_job_answered(trmd_conn *k);
+/* The connection ends. */
+void trmd_job_left(trmd_conn *k);
 
 #endif

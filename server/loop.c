@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "http.h"
+#include "jobs.h"
 #include "mailbox.h"
 #include "notify.h"
 
@@ -169,6 +169,7 @@ void trmd_drain_start(trmd_app *a) {
     a->draining = true;
     trmd_log(TRMD_INFO, "draining", NULL);
     trmd_notify_stopping();
+    trmd_jobs_drain(a);
     (void)uv_timer_start(&a->drain_timer, on_drain, (uint64_t)a->o.drain_delay_ms, 20);
 }
 
@@ -243,6 +244,7 @@ void trmd_loop_close(trmd_app *a) {
     }
     for (int i = 0; i < TRMD_DOORS; i++)
         trmd_door_close(&a->door[i]);
+    trmd_jobs_stop(a);
     uv_walk(&a->loop, close_handle, NULL);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&a->loop);

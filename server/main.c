@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "healthcheck.h"
-#include "http.h"
+#include "jobs.h"
 #include "mailbox.h"
 #include "notify.h"
 #include "tls.h"
@@ -31,6 +31,8 @@ static int start(trmd_app *a, trm_error *err) {
         r = trmd_ratelimit_new(&a->limit, a->o.rate_limit, a->o.rate_burst, 65536, err);
     if (!r)
         r = trmd_models_start(a, err);
+    if (!r)
+        r = trmd_jobs_open(a, err);
     return r;
 }
 
@@ -52,6 +54,7 @@ static void announce(trmd_app *a) {
 
 static void stop(trmd_app *a) {
     trmd_loop_close(a);
+    trmd_jobs_free(a);
     trmd_pool_free(a->pool);
     trmd_mailbox_free(a->mailbox);
     trmd_auth_free(a->auth);
@@ -66,8 +69,7 @@ static int check_parts(const trmd_options *o, trm_error *err) {
         bool set;
         const char *name, *instead;
     } parts[] = {{o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
-        {o->state_dir[0], "state_dir", "there are no long jobs yet"},
-        {o->jobs[0], "jobs", "there are no long jobs yet"}};
+        {o->jobs[0], "jobs", "jobs are kept in state_dir or in memory"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].set)
             return trm_fail(err, TRM_E_UNSUPPORTED, "%s is not in this version: %s", parts[i].name,
@@ -78,7 +80,8 @@ static int check_parts(const trmd_options *o, trm_error *err) {
 static int serve(trmd_app *a) {
     trm_error err;
     (void)signal(SIGPIPE, SIG_IGN);
-    json_object_seed(0); /* before any thread */
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error, not an end */
+    json_object_seed(0);            /* before any thread */
     int level = trmd_level_named(a->o.log_level);
     if (trmd_log_open(2, level < 0 ? TRMD_INFO : (trmd_level)level,
             strcmp(a->o.log_format, "json") == 0, &err))

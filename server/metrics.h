@@ -34,6 +34,10 @@ typedef enum trmd_metric {      /* labels, in the order of TRMD_LABELS */
     TRMD_M_COALESCED,           /* counter {kind}: answered by another request's work */
     TRMD_M_CACHE,               /* counter {result}: hit, miss */
     TRMD_M_JOBS,                /* gauge {state} */
+    TRMD_M_JOB_BYTES,           /* gauge: of their requests and results */
+    TRMD_M_JOB_CLAIMS,          /* counter {kind, turn}: first, again */
+    TRMD_M_JOBS_ENDED,          /* counter {kind, how}: done, failed, cancelled, given back, lost */
+    TRMD_M_JOB_STORE_ERRORS,    /* counter */
     TRMD_M_RELOADS,             /* counter {what, result}: model, keys, tls, config; ok, error */
     TRMD_M_READY,               /* gauge: 1 while /readyz says yes */
     TRMD_M_LOG_DROPPED,         /* counter, read from the log when rendered */

@@ -74,7 +74,10 @@ typedef struct trmd_options {
     /* state */
     int cache_entries; /* 0 = no cache */
     char *state_dir;   /* "" = jobs live in memory */
-    char *jobs;        /* redis://[:PASSWORD@]HOST[:PORT][/DB], or "" */
+    int job_queue, jobs_kept, job_runs;
+    int64_t job_bytes;
+    int job_keep_s, job_idle_ms;
+    char *jobs; /* redis://[:PASSWORD@]HOST[:PORT][/DB], or "" */
 
     /* logs */
     char *log_level;  /* error, warn, info, debug */

@@ -94,6 +94,9 @@ static int check_limits(const trmd_options *o, trm_error *err) {
     if (o->max_body_bytes > o->queue_bytes)
         return wrong(o, AT(max_body_bytes), err,
             "is more than queue_bytes: such a request would never be let in");
+    if (o->max_body_bytes > o->job_bytes)
+        return wrong(
+            o, AT(job_bytes), err, "is less than max_body_bytes: such a job would never be let in");
     if (o->threads > 0 && o->workers > o->threads)
         return wrong(o, AT(workers), err, "is more than threads");
     return TRM_OK;

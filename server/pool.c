@@ -457,7 +457,7 @@ static void rouse(trmd_pool *p) {
     (void)pthread_cond_broadcast(&p->wake);
 }
 
-bool trmd_pool_submit(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
+static bool take(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
     int held = 0;
     size_t held_bytes = 0;
     add_elders(p, &held, &held_bytes);
@@ -467,8 +467,21 @@ bool trmd_pool_submit(trmd_pool *p, trmd_work *const *list, int n, size_t bytes)
     if (taken)
         rouse(p);
     (void)pthread_mutex_unlock(&p->lock);
+    return taken;
+}
+
+bool trmd_pool_submit(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
+    bool taken = take(p, list, n, bytes);
     p->users += taken;
     return taken;
+}
+
+void trmd_pool_enter(trmd_pool *p) {
+    p->users++;
+}
+
+bool trmd_pool_give(trmd_pool *p, trmd_work *w) {
+    return take(p, &w, 1, 0);
 }
 
 void trmd_pool_leave(trmd_pool *p, size_t bytes) {

@@ -44,7 +44,11 @@ int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_
 /* Is there room for n puzzles of so many bytes just now? */
 bool trmd_pool_room(trmd_pool *p, int n, size_t bytes);
 bool trmd_pool_submit(trmd_pool *p, trmd_work *const *work, int n, size_t bytes);
-/* Once for each successful submit, when its works have ended and nothing of them is needed. */
+/* For a caller whose works come one after the other: enter once, then give as there is room. */
+void trmd_pool_enter(trmd_pool *p);
+bool trmd_pool_give(trmd_pool *p, trmd_work *w);
+/* Once for each successful submit or enter, when its works have ended and nothing of them is
+ * needed. */
 void trmd_pool_leave(trmd_pool *p, size_t bytes);
 /* Cancelled work was marked: look at the queues now. */
 void trmd_pool_wake(trmd_pool *p);

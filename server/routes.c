@@ -14,6 +14,7 @@ enum route {
     GET_METRICS,
     GET_MODELS,
     GET_OPENAPI,
+    JOB,
     PAGE
 };
 
@@ -22,26 +23,27 @@ static const struct {
     enum route route;
     bool post, open; /* open: no API key asked for */
 } routes[] = {
-    {"/v1/sudoku", POST_SUDOKU, true, false},
-    {"/v1/maze", POST_MAZE, true, false},
-    {"/livez", GET_LIVE, false, true},
-    {"/readyz", GET_READY, false, true},
-    {"/metrics", GET_METRICS, false, true},
-    {"/v1/models", GET_MODELS, false, false},
-    {"/openapi.json", GET_OPENAPI, false, true},
+    {"/v1/sudoku", POST_SUDOKU, true, false}, {"/v1/maze", POST_MAZE, true, false},
+    {"/livez", GET_LIVE, false, true}, {"/readyz", GET_READY, false, true},
+    {"/metrics", GET_METRICS, false, true}, {"/v1/models", GET_MODELS, false, false},
+    {"/openapi.json", GET_OPENAPI, false, true}, {"/v1/jobs/", JOB, false, false}, /* and an id */
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
 static int find_route(const char *path) {
     for (int i = 0; i < N_ROUTES; i++)
-        if (strcmp(path, routes[i].path) == 0)
+        if (strcmp(path, routes[i].path) == 0 ||
+            (routes[i].route == JOB && strncmp(path, routes[i].path, strlen(routes[i].path)) == 0))
             return i;
     return -1;
 }
 
 const char *trmd_route_allows(const char *path) {
     int i = find_route(path);
-    return i >= 0 && routes[i].post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    return i < 0                    ? "GET, HEAD, OPTIONS"
+           : routes[i].post         ? "POST, OPTIONS"
+           : routes[i].route == JOB ? "GET, HEAD, DELETE, OPTIONS"
+                                    : "GET, HEAD, OPTIONS";
 }
 
 static void refuse(trmd_conn *k, bool *now, int status, const char *slug, const char *detail) {
@@ -127,7 +129,7 @@ static void check_post(trmd_conn *k, bool *now) {
         k->problem.retry_after = wait < 1 ? 1 : (int)(wait + 0.999);
         return;
     }
-    if (!trmd_pool_room(a->pool, 1, 0)) {
+    if (!trmd_job_wanted(k) && !trmd_pool_room(a->pool, 1, 0)) {
         refuse(k, now, 429, "queue-full", "the queue is full");
         k->problem.retry_after = trmd_pool_retry_after(a->pool);
         *now = cut_off(k, length);
@@ -136,12 +138,15 @@ static void check_post(trmd_conn *k, bool *now) {
 
 static void route_known(trmd_conn *k, int i, bool *now) {
     bool post = strcmp(k->method, "POST") == 0;
-    bool get = strcmp(k->method, "GET") == 0 || strcmp(k->method, "HEAD") == 0;
+    bool get = strcmp(k->method, "GET") == 0 || strcmp(k->method, "HEAD") == 0 ||
+               (routes[i].route == JOB && strcmp(k->method, "DELETE") == 0);
     if (strcmp(k->method, "OPTIONS") == 0)
         return;
     if (routes[i].post ? !post : !get) {
         refuse(k, now, 405, "method-not-allowed",
-            routes[i].post ? "this address takes POST" : "this address takes GET");
+            routes[i].post           ? "this address takes POST"
+            : routes[i].route == JOB ? "this address takes GET and DELETE"
+                                     : "this address takes GET");
         return;
     }
     if (!routes[i].open && !authorised(k)) {
@@ -255,6 +260,8 @@ enum MHD_Result trmd_route_get(trmd_conn *k) {
         return trmd_answer_metrics(k);
     case GET_MODELS:
         return trmd_answer_models(k);
+    case JOB:
+        return trmd_job_look(k);
     default:
         text = trmp_openapi(&size);
         return trmd_answer_static(k, "application/json", text, size);

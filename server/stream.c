@@ -20,6 +20,10 @@ static ssize_t read_events(void *cls, uint64_t pos, char *buffer, size_t room) {
         trmd_conn_suspend(k);
         return 0;
     }
+    return trmd_event_write(k, buffer, room);
+}
+
+ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room) {
     size_t n = k->event->size - k->event_at;
     n = n < room ? n : room;
     memcpy(buffer, k->event->text + k->event_at, n);
@@ -32,8 +36,12 @@ static ssize_t read_events(void *cls, uint64_t pos, char *buffer, size_t room) {
 }
 
 enum MHD_Result trmd_answer_stream(trmd_conn *k) {
+    return trmd_answer_events(k, read_events);
+}
+
+enum MHD_Result trmd_answer_events(trmd_conn *k, MHD_ContentReaderCallback reader) {
     struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_events, k, NULL);
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, reader, k, NULL);
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", "text/event-stream");

@@ -36,6 +36,9 @@ typedef struct trmp_step {
 
 char *trmp_step_dump(const trmp_step *s);
 
+/* What a job of many puzzles tells while it runs. */
+char *trmp_progress_dump(int done, int solved, int puzzles);
+
 typedef struct trmp_model_info {
     const char *name, *id, *kind, *backend;
     long parameters;
