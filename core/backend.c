@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "backend.h"
+#include "device.h"
 #include "trm/engine.h"
+#include "trm/gpu.h"
 
-static const char *names[8];
+static const char *names[16];
 static const trm_mm_lib *libs[8];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -20,8 +22,11 @@ static void list(void) {
 #endif
     libs[n++] = &trm_mm_openblas;
     libs[n++] = &trm_mm_reference;
+    int devices = 0;
+    for (const char *const *name = trm_device_names(); *name; name++)
+        names[devices++] = *name;
     for (int i = 0; i < n; i++)
-        names[i] = libs[i]->name;
+        names[devices + i] = libs[i]->name;
 }
 
 const char *const *trm_backends(void) {
@@ -29,14 +34,21 @@ const char *const *trm_backends(void) {
     return names;
 }
 
+bool trm_backend_is_auto(const char *name) {
+    return !name || !name[0] || strcmp(name, "auto") == 0;
+}
+
 int trm_backend_find(const trm_mm_lib **out, const char *name, trm_error *err) {
     (void)pthread_once(&once, list);
-    bool any = !name || !name[0] || strcmp(name, "auto") == 0;
+    bool any = trm_backend_is_auto(name);
     for (int i = 0; libs[i]; i++)
         if (any || strcmp(libs[i]->name, name) == 0) {
             *out = libs[i];
             return TRM_OK;
         }
+    if (strncmp(name, "cuda", 4) == 0)
+        return trm_fail(err, TRM_E_UNSUPPORTED, "backend \"%.40s\" is not to be had: %s", name,
+            trm_gpu_status());
     char have[200] = "";
     for (int i = 0; names[i]; i++) {
         strncat(have, i ? ", " : "", sizeof have - strlen(have) - 1);

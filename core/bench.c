@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "backend.h"
+#include "device.h"
 #include "net.h"
 #include "team.h"
 #include "trm/bench.h"
@@ -107,8 +108,35 @@ static int measure(struct bench *b, trm_team *team, trm_product_rate *out, trm_e
     return TRM_OK;
 }
 
+/* Of a step of one puzzle. */
+static double step_flops(const trm_config *c) {
+    double s = trm_plan_length(c, trm_config_positions(c)), d = c->hidden_size;
+    double mix = c->mlp_t ? 6 * s * d * trm_config_inner_t(c)
+                          : 2 * s * d * (trm_config_mix_in(c) + trm_config_mix_out(c));
+    if (trm_config_dense(c))
+        mix += 4 * s * s * d;
+    return (double)c->H_cycles * (c->L_cycles + 1) * c->L_layers *
+           (mix + 6 * s * d * trm_config_inner(c));
+}
+
+static int device_products(trm_product_rate *out, const trm_device_lib *lib, const trm_model *m,
+    const char *backend, int batch, double seconds, trm_error *err) {
+    trm_device *d;
+    trm_device_options o = trm_device_options_of(m, backend, batch);
+    int r = lib->open(&d, &o, err);
+    if (r)
+        return r;
+    r = lib->products(d, lib->slots(d), seconds, &out->steps_per_s, err);
+    out->flops_per_s = out->steps_per_s * step_flops(&m->config);
+    lib->close(d);
+    return r;
+}
+
 int trm_bench_products(trm_product_rate *out, const trm_model *m, const char *backend, int threads,
-    double seconds, trm_error *err) {
+    int batch, double seconds, trm_error *err) {
+    const trm_device_lib *device = trm_device_find(backend);
+    if (device)
+        return device_products(out, device, m, backend, batch, seconds, err);
     const trm_mm_lib *lib;
     trm_team *team = NULL;
     trm_net *net = NULL;

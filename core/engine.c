@@ -1,11 +1,12 @@
-/* Engine and slots over a CPU backend. Slots are dealt to the team's members, each of whom
- * takes whole sequences through all passes of a supervision step with its own buffers, so
- * members meet only at the end of a step. */
+/* Engine and slots over a CPU backend, or over a device that runs whole steps itself. On the
+ * CPU slots are dealt to the team's members, each of whom takes whole sequences through all
+ * passes of a supervision step with its own buffers, so members meet only at the end of a step. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend.h"
+#include "device.h"
 #include "net.h"
 #include "team.h"
 #include "trm/engine.h"
@@ -22,6 +23,11 @@ struct trm_engine {
     trm_net *net;
     trm_team *team;
     trm_work **work;
+    const trm_device_lib *lib; /* of the device, or NULL: then net, team and work are NULL */
+    trm_device *device;
+    trm_device_output *output; /* of a step on the device (slots) */
+    trm_error late;            /* a perturbation that failed: told by the next step */
+    const char *name;          /* of the backend */
     struct slot *slot;
     int slots, max_s;
     bool keep_logits;
@@ -38,6 +44,7 @@ static size_t slot_layout(const trm_engine *e, struct slot *s, char *base) {
     size_t sd = (size_t)e->max_s * (size_t)c->hidden_size, l = (size_t)c->seq_len;
     size_t hd = (size_t)(c->hidden_size / c->num_heads), v = (size_t)c->vocab_size;
     size_t near = trm_config_near(c) ? 4 * (size_t)e->max_s : 0;
+    sd = e->lib ? 0 : sd; /* latents are the device's */
     size_t n[8] = {
         sd, sd, sd, trm_config_rotates(c) ? (size_t)e->max_s * hd : 0, l * v, l, l, near};
     float **to[6] = {&s->e, &s->y, &s->z, &s->rope, &s->logits, &s->confidence};
@@ -81,14 +88,40 @@ static int make_work(trm_engine *e, int threads, trm_error *err) {
     return r;
 }
 
-int trm_engine_new(
-    trm_engine **out, const trm_model *m, const trm_engine_options *o, trm_error *err) {
-    const trm_mm_lib *lib;
-    if (o->threads < 1 || o->slots < 1)
-        return trm_fail(err, TRM_E_ARG, "an engine needs at least one thread and one slot");
-    int r = trm_backend_find(&lib, o->backend, err);
+/* Slots come last: the device may have room for fewer than were asked for. */
+static int make_device(trm_engine *e, const char *backend, trm_error *err) {
+    trm_device_options o = trm_device_options_of(e->model, backend, e->slots);
+    o.keep_logits = e->keep_logits;
+    int r = e->lib->open(&e->device, &o, err);
     if (r)
         return r;
+    e->name = o.backend;
+    e->slots = e->lib->slots(e->device);
+    e->output = calloc((size_t)e->slots, sizeof *e->output);
+    return e->output ? make_slots(e, err) : trm_fail(err, TRM_E_NOMEM, "out of memory for slots");
+}
+
+static int make_cpu(trm_engine *e, const trm_engine_options *o, trm_error *err) {
+    const trm_mm_lib *lib;
+    const trm_model *m = e->model;
+    int r = trm_backend_find(&lib, o->backend, err);
+    if (!r)
+        r = trm_team_new(&e->team, o->threads, lib->enter_thread, err);
+    if (!r)
+        r = trm_net_new(&e->net, &m->config, &m->layout, m->w, lib, false, err);
+    if (!r)
+        r = make_slots(e, err);
+    if (!r)
+        r = make_work(e, o->threads, err);
+    if (!r)
+        e->name = lib->name;
+    return r;
+}
+
+int trm_engine_new(
+    trm_engine **out, const trm_model *m, const trm_engine_options *o, trm_error *err) {
+    if (o->threads < 1 || o->slots < 1)
+        return trm_fail(err, TRM_E_ARG, "an engine needs at least one thread and one slot");
     trm_engine *e = calloc(1, sizeof *e);
     if (!e)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for an engine");
@@ -96,13 +129,12 @@ int trm_engine_new(
     e->slots = o->slots;
     e->keep_logits = o->keep_logits;
     e->max_s = trm_plan_length(&m->config, trm_config_positions(&m->config));
-    r = trm_team_new(&e->team, o->threads, lib->enter_thread, err);
-    if (!r)
-        r = trm_net_new(&e->net, &m->config, &m->layout, m->w, lib, false, err);
-    if (!r)
-        r = make_slots(e, err);
-    if (!r)
-        r = make_work(e, o->threads, err);
+    e->lib = trm_device_find(o->backend);
+    int r = e->lib ? make_device(e, o->backend, err) : make_cpu(e, o, err);
+    if (r == TRM_E_UNSUPPORTED && e->lib && trm_backend_is_auto(o->backend)) {
+        e->lib = NULL; /* a model that the device cannot take */
+        r = make_cpu(e, o, err);
+    }
     if (r) {
         trm_engine_free(e);
         return r;
@@ -114,6 +146,9 @@ int trm_engine_new(
 void trm_engine_free(trm_engine *e) {
     if (!e)
         return;
+    if (e->device)
+        e->lib->close(e->device);
+    free(e->output);
     for (int i = 0; e->work && i < trm_team_size(e->team); i++)
         trm_work_free(e->work[i]);
     free(e->work);
@@ -125,7 +160,7 @@ void trm_engine_free(trm_engine *e) {
 }
 
 const char *trm_engine_backend(const trm_engine *e) {
-    return e->net->mm->name;
+    return e->name;
 }
 
 const trm_model *trm_engine_model(const trm_engine *e) {
@@ -137,10 +172,12 @@ int trm_engine_slots(const trm_engine *e) {
 }
 
 size_t trm_engine_slot_bytes(const trm_engine *e) {
-    return e->slot_bytes;
+    return e->device ? e->lib->slot_bytes(e->device) : e->slot_bytes;
 }
 
 size_t trm_engine_bytes(const trm_engine *e) {
+    if (e->device)
+        return e->lib->bytes(e->device);
     size_t n = e->net->bytes + e->slot_bytes * (size_t)e->slots;
     for (int i = 0; i < trm_team_size(e->team); i++)
         n += e->work[i]->bytes;
@@ -170,24 +207,15 @@ static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_e
     return TRM_OK;
 }
 
-int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
-    const trm_config *c = &e->model->config;
-    int r = check_input(e, slot, in, err), d = c->hidden_size;
-    if (r)
-        return r;
+static const uint8_t *frame_of(const trm_input *in) {
     static const uint8_t identity[TRM_FRAME] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-    struct slot *s = &e->slot[slot];
-    int real = c->puzzle_emb_len + in->cells;
-    s->cells = in->cells;
-    s->s = trm_plan_length(c, real);
-    for (int i = 0; i < trm_team_size(e->team); i++) {
-        trm_plan *plan; /* made here, where an error can be told, not in a step */
-        r = trm_work_plan(&plan, e->work[i], s->s, 0, err);
-        if (r)
-            return r;
-    }
-    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier,
-        in->frame ? in->frame : identity);
+    return in->frame ? in->frame : identity;
+}
+
+/* Latents as H_init and L_init, padding zero. */
+static void begin_slot(trm_engine *e, struct slot *s, const trm_input *in) {
+    int d = e->model->config.hidden_size, real = e->model->config.puzzle_emb_len + in->cells;
+    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier, frame_of(in));
     const float *h = trm_net_weight(e->net, TRM_W_H_INIT, -1);
     const float *l = trm_net_weight(e->net, TRM_W_L_INIT, -1);
     for (int i = 0; i < real; i++) {
@@ -198,17 +226,62 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     memset(s->e + (ptrdiff_t)real * d, 0, pad);
     memset(s->y + (ptrdiff_t)real * d, 0, pad);
     memset(s->z + (ptrdiff_t)real * d, 0, pad);
+}
+
+int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
+    const trm_config *c = &e->model->config;
+    int r = check_input(e, slot, in, err);
+    if (r)
+        return r;
+    struct slot *s = &e->slot[slot];
+    s->cells = in->cells;
+    s->s = trm_plan_length(c, c->puzzle_emb_len + in->cells);
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
+    if (e->device) {
+        trm_device_input puzzle = {
+            s->cells, s->s, in->puzzle_identifier, in->tokens, frame_of(in), s->rope, s->near};
+        e->lib->load(e->device, slot, &puzzle);
+        return TRM_OK;
+    }
+    for (int i = 0; i < trm_team_size(e->team); i++) {
+        trm_plan *plan; /* made here, where an error can be told, not in a step */
+        r = trm_work_plan(&plan, e->work[i], s->s, 0, err);
+        if (r)
+            return r;
+    }
+    begin_slot(e, s, in);
     return TRM_OK;
+}
+
+static void perturb(float *y, float *z, int n, float sigma, trm_rng *rng) {
+    for (int i = 0; i < n; i++) {
+        y[i] += sigma * (float)trm_rng_normal(rng);
+        z[i] += sigma * (float)trm_rng_normal(rng);
+    }
+}
+
+/* There and back: seldom enough to be done on the host. */
+static int perturb_device(trm_engine *e, int slot, int n, float sigma, trm_rng *rng) {
+    size_t sd = (size_t)e->slot[slot].s * (size_t)e->model->config.hidden_size;
+    float *y = malloc(2 * sd * sizeof *y);
+    if (!y)
+        return trm_fail(&e->late, TRM_E_NOMEM, "out of memory for latents");
+    int r = e->lib->latents_get(e->device, slot, y, y + sd, &e->late);
+    if (!r) {
+        perturb(y, y + sd, n, sigma, rng);
+        r = e->lib->latents_put(e->device, slot, y, y + sd, &e->late);
+    }
+    free(y);
+    return r;
 }
 
 void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng) {
     struct slot *s = &e->slot[slot];
     int n = (e->model->config.puzzle_emb_len + s->cells) * e->model->config.hidden_size;
-    for (int i = 0; i < n; i++) {
-        s->y[i] += sigma * (float)trm_rng_normal(rng);
-        s->z[i] += sigma * (float)trm_rng_normal(rng);
-    }
+    if (e->device)
+        (void)perturb_device(e, slot, n, sigma, rng);
+    else
+        perturb(s->y, s->z, n, sigma, rng);
 }
 
 /* Algorithm 3 of arXiv 2510.04871, without its gradient: T cycles of n z-updates and one
@@ -242,10 +315,27 @@ static void step_member(void *arg, int member) {
         step_slot(e, e->work[member], &e->slot[e->step_slots[i]]);
 }
 
+static int step_device(trm_engine *e, const int *slots, int n, trm_error *err) {
+    if (e->late.code)
+        return trm_fail(err, e->late.code, "%s", e->late.text);
+    for (int i = 0; i < n; i++) {
+        const struct slot *s = &e->slot[slots[i]];
+        e->output[i] = (trm_device_output){.answer = s->answer,
+            .confidence = s->confidence,
+            .logits = e->keep_logits ? s->logits : NULL};
+    }
+    int r = e->lib->step(e->device, slots, n, e->output, err);
+    for (int i = 0; i < n && !r; i++)
+        memcpy(e->slot[slots[i]].q, e->output[i].q, sizeof e->output[i].q);
+    return r;
+}
+
 int trm_engine_step(trm_engine *e, const int *slots, int n, trm_error *err) {
     for (int i = 0; i < n; i++)
         if (slots[i] < 0 || slots[i] >= e->slots || !e->slot[slots[i]].s)
             return trm_fail(err, TRM_E_ARG, "slot %d holds no puzzle", slots[i]);
+    if (e->device)
+        return step_device(e, slots, n, err);
     e->step_slots = slots;
     e->step_n = n;
     e->net->mm->enter_thread(); /* the caller may be another thread than last time */

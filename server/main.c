@@ -9,6 +9,7 @@
 #include "mailbox.h"
 #include "notify.h"
 #include "tls.h"
+#include "trm/gpu.h"
 
 extern char **environ;
 
@@ -42,6 +43,7 @@ static void announce(trmd_app *a) {
         const char *what, *host;
     } doors[TRMD_DOORS] = {{"listening", a->o.host}, {"admin", a->o.admin_host}};
     trmd_announce_models(a);
+    trmd_log(TRMD_INFO, "gpu", TRMD_FIELDS(TRMD_STR("gpu", trm_gpu_status())));
     trmd_gauge_set(a->metrics, TRMD_M_BUILD_INFO, 1, TRMD_LABELS(TRM_VERSION));
     for (int i = 0; i < TRMD_DOORS; i++) {
         bool v6 = strchr(doors[i].host, ':') != NULL;

@@ -285,7 +285,10 @@ static int make_station(struct worker *k, int m, trm_error *err) {
     if (!s->lane || !s->slot)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", s->slots);
     int r = trm_engine_new(&s->engine, p->model[m], &o, err);
-    return r ? r : self_test(s->engine, err);
+    if (r)
+        return r;
+    s->slots = trm_engine_slots(s->engine); /* fewer where a GPU's memory is short */
+    return self_test(s->engine, err);
 }
 
 static int start_worker(struct worker *k, trm_error *err) {

@@ -112,14 +112,15 @@ static int measure(
     trm_product_rate products[ROUNDS + 1];
     int r = cli_timed_run(t, 0, &first, err); /* warms up */
     if (!r)
-        r = trm_bench_products(&products[0], m, w->backend, w->threads, slice, err);
+        r = trm_bench_products(&products[0], m, w->backend, w->threads, w->batch, slice, err);
     if (r)
         return r;
     w->slowest = w->fastest = products[0].flops_per_s;
     for (int i = 0; i < ROUNDS && !r; i++) {
         r = cli_timed_run(t, slice, &steps[i], err);
         if (!r)
-            r = trm_bench_products(&products[i + 1], m, w->backend, w->threads, slice, err);
+            r = trm_bench_products(
+                &products[i + 1], m, w->backend, w->threads, w->batch, slice, err);
         if (r)
             return r;
         share[i] = steps[i] * work / ((products[i].steps_per_s + products[i + 1].steps_per_s) / 2);

@@ -33,6 +33,7 @@ int cli_timed_engine(cli_timed *out, const trm_model *m, const cli_engine *o, tr
     int r = cli_engine_new(&out->engine, m, o, 1, false, err);
     if (r)
         return r;
+    out->batch = trm_engine_slots(out->engine);
     out->slots = calloc((size_t)out->batch, sizeof *out->slots);
     for (int i = 0; out->slots && i < out->batch; i++)
         out->slots[i] = i;

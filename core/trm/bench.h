@@ -11,8 +11,9 @@ typedef struct trm_product_rate {
 } trm_product_rate;
 
 /* Runs every product of a step over and over, on all threads at once, for about `seconds` in
- * all. Blocks the caller; starts and ends its own threads. */
+ * all; a GPU runs those of `batch` puzzles together. Blocks the caller; starts and ends its own
+ * threads. */
 TRM_API int trm_bench_products(trm_product_rate *out, const trm_model *m, const char *backend,
-    int threads, double seconds, trm_error *err);
+    int threads, int batch, double seconds, trm_error *err);
 
 #endif

@@ -21,9 +21,9 @@ typedef struct trm_engine trm_engine;
 
 typedef struct trm_engine_options {
     const char *backend; /* "auto", "reference", "openblas", "onednn-f32", "onednn-bf16",
-                            "onednn-int8"; NULL = "auto" */
+                            "onednn-int8", "cuda-bf16", "cuda-f32"; NULL = "auto" */
     int threads;         /* >= 1 */
-    int slots;           /* >= 1 */
+    int slots;           /* >= 1; a GPU short of memory gives fewer: trm_engine_slots() */
     bool keep_logits;    /* trm_engine_logits() is wanted */
 } trm_engine_options;
 
