@@ -217,16 +217,21 @@ bool trm_maze_check(const trm_maze *maze, const trm_maze *answer, uint16_t *path
 
 void trm_maze_decode(trm_maze *out, const trm_maze *maze, const int32_t *tokens) {
     int16_t parent[900];
-    trm_maze marks = *maze;
+    int marked = 0, kept = 0;
+    trm_maze marks = *maze, path = *maze;
     for (int i = 0; i < maze->rows * maze->cols; i++)
-        if (maze->cell[i] == TRM_MAZE_OPEN && tokens[i] == TRM_MAZE_PATH)
+        if (maze->cell[i] == TRM_MAZE_OPEN && tokens[i] == TRM_MAZE_PATH) {
             marks.cell[i] = TRM_MAZE_PATH;
+            marked++;
+        }
     *out = marks;
     if (!search(&marks, true, parent, NULL))
         return;
-    *out = *maze;
     for (int i = parent[find(maze, TRM_MAZE_GOAL)]; maze->cell[i] != TRM_MAZE_START; i = parent[i])
-        out->cell[i] = TRM_MAZE_PATH;
+        path.cell[i] = TRM_MAZE_PATH, kept++;
+    /* Who marks everywhere has found nothing: the search would be the one to solve the maze. */
+    if (3 * kept >= 2 * marked)
+        *out = path;
 }
 
 int trm_maze_sym_cell(int sym, int rows, int cols, int i) {

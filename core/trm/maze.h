@@ -67,9 +67,9 @@ TRM_API bool trm_maze_label(trm_maze *out, const trm_maze *m);
 TRM_API bool trm_maze_check(const trm_maze *maze, const trm_maze *answer, uint16_t *path,
     int *length, trm_maze_fault *fault);
 /* Reads an answer off a model's argmax: open cells whose token is PATH are marked; all else
- * is taken from the maze. If the marked cells contain a path from S to G, cells off the
- * shortest such path are unmarked; so the answer either is one path or fails the checker.
- * Nothing that the model did not mark is ever added. */
+ * is taken from the maze. If the marked cells contain a path from S to G, and the shortest such
+ * path is at least two thirds of them, the others are unmarked; so the answer either is one path
+ * or fails the checker. Nothing that the model did not mark is ever added. */
 TRM_API void trm_maze_decode(trm_maze *out, const trm_maze *maze, const int32_t *tokens);
 
 /* The eight symmetries of the square: 0..7, bit 2 = transpose first, then bits 0-1 quarter

@@ -137,6 +137,10 @@ static void test_decode_adds_nothing(void **state) {
     trm_maze_decode(&out, &m, tokens);
     assert_true(trm_maze_check(&m, &out, NULL, NULL, NULL));
     assert_int_equal(out.cell[4], TRM_MAZE_OPEN);
+    int32_t everywhere[12] = {3, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 4};
+    trm_maze open = parse("S   \n    \n   G", false);
+    trm_maze_decode(&out, &open, everywhere);
+    assert_false(trm_maze_check(&open, &out, NULL, NULL, NULL));
     tokens[2] = 2; /* the path is broken now */
     trm_maze_decode(&out, &m, tokens);
     assert_false(trm_maze_check(&m, &out, NULL, NULL, NULL));
