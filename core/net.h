@@ -48,7 +48,7 @@ typedef struct trm_plan {
     trm_mm *gate_up, *down;
     trm_mm *qk[2], *pv[2]; /* attention blocks: full, and the last one */
     trm_mm *d_mix_in, *d_mix_out, *d_gate_up, *d_down;
-    trm_mm *w_mix_in, *w_mix_out, *w_gate_up, *w_down;
+    trm_mm *w_mix_in, *w_mix_out, *w_gate_up, *w_down; /* NULL where trm_rows.outer does it */
     trm_mm *dv[2], *dp[2], *dq[2], *dk[2];
     struct trm_plan *next;
 } trm_plan;
@@ -59,6 +59,7 @@ typedef struct trm_work {
     trm_plan *plans;
     float *o, *scores, *dscores, *inv, *tmp, *lse, *dkv;                   /* f32 */
     void *xa, *xa1, *xa2, *qkv, *att, *mix, *gu, *h, *gu_t, *h_t, *p, *ds; /* act */
+    void *panels;                                                          /* for trm_rows.outer */
     void *block;
     size_t bytes;
 } trm_work;

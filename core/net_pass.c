@@ -141,19 +141,32 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
     }
 }
 
+/* dW (m, n) += a^T b over all rows of the tape. */
+static void add_outer(const trm_work *w, trm_mm *mm, float *dw, const void *a, const void *b, int m,
+    int n, int rows) {
+    if (mm)
+        w->net->mm->run(mm, a, b, dw);
+    else
+        w->net->rows->outer(dw, a, b, m, n, rows, w->panels);
+}
+
 void trm_net_weight_grads(trm_work *w, const trm_plan *plan, trm_tape *tape, float *dw) {
     const trm_net *net = w->net;
+    const trm_layout *lay = net->layout;
+    int d = net->c->hidden_size, in = trm_config_inner(net->c);
+    int rows = plan->seqs * (net->c->L_cycles + 1) * plan->s;
     for (int i = 0; i < net->c->L_layers; i++) {
         trm_tape_layer *t = &tape->layer[i];
-        const trm_layout *lay = net->layout;
-        net->mm->run(plan->w_down, t->gd, t->h, dw + trm_layout_find(lay, TRM_W_DOWN, i)->offset);
-        net->mm->run(
-            plan->w_gate_up, t->gu, t->xa1, dw + trm_layout_find(lay, TRM_W_GATE_UP, i)->offset);
+        add_outer(w, plan->w_down, dw + trm_layout_find(lay, TRM_W_DOWN, i)->offset, t->gd, t->h, d,
+            in, rows);
+        add_outer(w, plan->w_gate_up, dw + trm_layout_find(lay, TRM_W_GATE_UP, i)->offset, t->gu,
+            t->xa1, 2 * in, d, rows);
         if (net->c->mlp_t)
             continue; /* added pass by pass */
-        net->mm->run(plan->w_mix_out, t->go, t->att, dw + trm_layout_find(lay, TRM_W_O, i)->offset);
-        net->mm->run(
-            plan->w_mix_in, t->dqkv, t->xa0, dw + trm_layout_find(lay, TRM_W_QKV, i)->offset);
+        add_outer(w, plan->w_mix_out, dw + trm_layout_find(lay, TRM_W_O, i)->offset, t->go, t->att,
+            d, trm_config_mix_out(net->c), rows);
+        add_outer(w, plan->w_mix_in, dw + trm_layout_find(lay, TRM_W_QKV, i)->offset, t->dqkv,
+            t->xa0, trm_config_mix_in(net->c), d, rows);
     }
 }
 

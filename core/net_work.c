@@ -29,6 +29,11 @@ static void carve_work(trm_work *w, struct carver *k) {
     w->xa1 = carve(k, s * d, act);
     w->gu = carve(k, 2 * s * in, act);
     w->h = carve(k, s * in, act);
+    if (train && w->net->rows->outer) {
+        int most = trm_config_inner(c), mixed = c->mlp_t ? 0 : trm_config_mix_out(c);
+        most = most > c->hidden_size ? most : c->hidden_size;
+        w->panels = carve(k, w->net->rows->outer_space(most > mixed ? most : mixed), 1);
+    }
     if (c->mlp_t) {
         size_t in_t = (size_t)trm_config_inner_t(c);
         w->gu_t = carve(k, 2 * in_t * d, act);
@@ -214,6 +219,15 @@ static void plan_attention(struct maker *k, trm_plan *p) {
     }
 }
 
+/* Adds to the gradient (m, n) of a weight; rows->outer does it where it can. */
+static void make_outer(struct maker *k, trm_mm **out, int m, int n, int rows) {
+    if (k->net->rows->outer && m % 16 == 0 && n % 64 == 0)
+        return;
+    make(k, out,
+        (trm_mm_desc){
+            .m = m, .n = n, .k = rows, .lda = m, .ta = true, .ldb = n, .ldc = n, .add = true});
+}
+
 static void plan_backward(struct maker *k, trm_plan *p, int passes) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
@@ -230,18 +244,8 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
             .ldc = d,
             .add = true,
             .pack = &l->gate_up_b});
-    make(k, &p->w_down,
-        (trm_mm_desc){
-            .m = d, .n = in, .k = rows, .lda = d, .ta = true, .ldb = in, .ldc = in, .add = true});
-    make(k, &p->w_gate_up,
-        (trm_mm_desc){.m = 2 * in,
-            .n = d,
-            .k = rows,
-            .lda = 2 * in,
-            .ta = true,
-            .ldb = d,
-            .ldc = d,
-            .add = true});
+    make_outer(k, &p->w_down, d, in, rows);
+    make_outer(k, &p->w_gate_up, 2 * in, d, rows);
     if (c->mlp_t) {
         make(k, &p->d_mix_out,
             (trm_mm_desc){.m = in_t,
@@ -287,24 +291,8 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
     make(k, &p->d_mix_in,
         (trm_mm_desc){
             .m = s, .n = d, .k = wide, .lda = wide, .ldc = d, .add = true, .pack = &l->qkv_b});
-    make(k, &p->w_mix_out,
-        (trm_mm_desc){.m = d,
-            .n = mixed,
-            .k = rows,
-            .lda = d,
-            .ta = true,
-            .ldb = mixed,
-            .ldc = mixed,
-            .add = true});
-    make(k, &p->w_mix_in,
-        (trm_mm_desc){.m = wide,
-            .n = d,
-            .k = rows,
-            .lda = wide,
-            .ta = true,
-            .ldb = d,
-            .ldc = d,
-            .add = true});
+    make_outer(k, &p->w_mix_out, d, mixed, rows);
+    make_outer(k, &p->w_mix_in, wide, d, rows);
 }
 
 static void plan_free(const trm_mm_lib *lib, trm_plan *p) {

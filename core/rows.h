@@ -84,9 +84,17 @@ typedef struct trm_rows {
     /* g (rows, d) = dlogits w; dw (v, d) += dlogits^T x. */
     void (*head_back)(float *g, float *dw, const float *dlogits, const float *x, const float *w,
         int rows, int d, int v);
+    /* c (m, n) += a^T b, of a (rows, m) and b (rows, n) act: gradients of weights. m a multiple
+     * of 16, n of 64; space holds outer_space(n) bytes, aligned to 64. NULL where the products'
+     * library does as well. */
+    void (*outer)(float *c, const void *a, const void *b, int m, int n, int rows, void *space);
+    size_t (*outer_space)(int n);
     /* answer[row] = argmax of logits (rows, v), conf[row] = its softmax probability. */
     void (*argmax)(int32_t *answer, float *conf, const float *logits, int rows, int v);
 } trm_rows;
+
+/* Rows that outer takes at a time; a multiple of it wastes nothing. */
+enum { TRM_OUTER_ROWS = 256 };
 
 const trm_rows *trm_rows_get(bool bf16);
 /* As trm_rows_get, but for the named instruction set ("generic" is always there), NULL if

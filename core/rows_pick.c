@@ -16,6 +16,7 @@ TABLES(avx512)
 void trm_rows_x512(trm_rows *table);
 void trm_units_x512(trm_rows *table);
 void trm_near_x512(trm_rows *table);
+void trm_outer_x512(trm_rows *table);
 
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -40,6 +41,7 @@ static void put_together(void) {
     trm_rows_x512(&by_hand);
     trm_units_x512(&by_hand);
     trm_near_x512(&by_hand);
+    trm_outer_x512(&by_hand);
 }
 #endif
 

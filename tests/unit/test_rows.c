@@ -143,6 +143,46 @@ static void test_every_head_width_agrees(void **state) {
                         bf16 ? 0.02 : 1e-4);
 }
 
+/* More rows than a block, an odd count of them, and more columns than a strip. */
+static void test_outer_products_of_rows_add_up(void **state) {
+    (void)state;
+    enum { M = 272, N2 = 128, MOST = 2 * TRM_OUTER_ROWS + 77 };
+    const trm_rows *r = trm_rows_get(true);
+    if (!r->outer)
+        skip();
+    float *f = malloc(sizeof *f * MOST * (M + N2)), *c = malloc(sizeof *c * M * N2);
+    uint16_t *act = malloc(sizeof *act * MOST * (M + N2));
+    void *space = aligned_alloc(64, (r->outer_space(N2) + 63) / 64 * 64);
+    assert_true(f && act && c && space);
+    trm_rng rng;
+    trm_rng_seed(&rng, 9);
+    for (int i = 0; i < MOST * (M + N2); i++)
+        f[i] = (float)trm_rng_normal(&rng);
+    r->to_act(act, f, MOST * (M + N2));
+    r->from_act(f, act, MOST * (M + N2)); /* as rounded */
+    for (int rows = 1; rows <= MOST; rows += rows < 3 ? 1 : MOST - 3) {
+        const float *a = f, *b = f + MOST * M;
+        for (int i = 0; i < M * N2; i++)
+            c[i] = 1;
+        r->outer(c, act, act + MOST * M, M, N2, rows, space);
+        for (int i = 0; i < M; i++)
+            for (int j = 0; j < N2; j++) {
+                double want = 1, size = 1;
+                for (int k = 0; k < rows; k++) {
+                    want += (double)a[k * M + i] * b[k * N2 + j];
+                    size += fabs((double)a[k * M + i] * b[k * N2 + j]);
+                }
+                if (!(fabs(c[i * N2 + j] - want) <= 1e-6 * size))
+                    fail_msg(
+                        "%d rows: (%d, %d) is %g, not %g", rows, i, j, (double)c[i * N2 + j], want);
+            }
+    }
+    free(f);
+    free(act);
+    free(c);
+    free(space);
+}
+
 static void test_swiglu_is_silu_times_up(void **state) {
     (void)state;
     const trm_rows *r = trm_rows_get(false);
@@ -197,6 +237,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_instruction_sets_agree),
         cmocka_unit_test(test_every_head_width_agrees),
+        cmocka_unit_test(test_outer_products_of_rows_add_up),
         cmocka_unit_test(test_swiglu_is_silu_times_up),
         cmocka_unit_test(test_softmax_survives_large_scores),
         cmocka_unit_test(test_units_stay_within_their_unit),
