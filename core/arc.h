@@ -58,7 +58,8 @@ typedef struct trm_arc_canvas {
 
 void trm_arc_canvas_fit(trm_arc_canvas *c, const trm_arc_relation *r, const trm_arc_grid *input,
     const trm_arc_grid *output);
-/* A random place on the full canvas. */
+/* A random place, at most TRM_ARC_SHIFT rows and columns from the full canvas's corner. */
+enum { TRM_ARC_SHIFT = 3 };
 void trm_arc_canvas_move(trm_arc_canvas *c, trm_rng *rng);
 /* Writes the rows * cols cells of the cut-out: input tokens, each cell's row and column on
  * the full canvas, and (labels not NULL) the output's tokens, -100 where it has neither a cell

@@ -93,9 +93,14 @@ void trm_arc_canvas_fit(trm_arc_canvas *c, const trm_arc_relation *r, const trm_
     }
 }
 
+static int shift(int size, trm_rng *rng) {
+    int most = TRM_ARC_SIDE - size < TRM_ARC_SHIFT ? TRM_ARC_SIDE - size : TRM_ARC_SHIFT;
+    return (int)trm_rng_below(rng, (uint32_t)most + 1);
+}
+
 void trm_arc_canvas_move(trm_arc_canvas *c, trm_rng *rng) {
-    c->down = (int)trm_rng_below(rng, (uint32_t)(TRM_ARC_SIDE - c->rows + 1));
-    c->right = (int)trm_rng_below(rng, (uint32_t)(TRM_ARC_SIDE - c->cols + 1));
+    c->down = shift(c->rows, rng);
+    c->right = shift(c->cols, rng);
 }
 
 /* 0 pad, 1 end of grid, 2.. colours. */

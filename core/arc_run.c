@@ -18,6 +18,7 @@ enum {
     LOOK_EVERY = 40, /* training micro-batches between looks at the demonstrations */
     SYMMETRIES = 8,
     HELD_OUT = 8,
+    WARM_UP = 200, /* micro-batches until the weights have their full rate */
     FRAMES_LEAST = SYMMETRIES + HELD_OUT,
     LESSONS_MOST = 8, /* of a thread in a micro-batch */
 };
@@ -88,15 +89,12 @@ static int at_once(double work) {
 
 static void make_recipe(trm_arc_run *r) {
     r->recipe = (trm_recipe){.optimizer = TRM_MUON,
-        .lr = 0.008,
-        .lr_rest = 0.002,
         .momentum = 0.95,
         .beta1 = 0.9,
         .beta2 = 0.95,
         .clip = 1,
         .loss = TRM_SOFTMAX,
-        .q_weight = 0.5,
-        .puzzle_emb_lr = 0.01};
+        .q_weight = 0.5};
 }
 
 static int make_engine(trm_arc_run *r, const trm_model *m, trm_error *err) {
@@ -223,7 +221,7 @@ static int prepare(void *arg, trm_lesson *l, trm_error *err) {
     int held = k - SYMMETRIES;
     if (held >= 0 && held < r->held_out && held % r->task.demos == pair)
         pair = (pair + 1) % r->task.demos;
-    trm_arc_teach(l, &r->task.pair[pair], &r->frame[k], 0, trm_rng_unit(&l->rng) < 0.3);
+    trm_arc_teach(l, &r->task.pair[pair], &r->frame[k], 0, trm_rng_unit(&l->rng) < 0.15);
     l->done = false;
     l->fresh = true;
     return TRM_OK;
@@ -244,6 +242,15 @@ static double trained(const trm_arc_run *r) {
     return f < 1 ? f : 1;
 }
 
+/* The task's embedding leads: a rule that the trunk knows is found by it alone. */
+static void set_rates(trm_arc_run *r) {
+    double fall = 1 - 0.9 * trained(r), warm = (double)(r->progress.steps + 1) / WARM_UP;
+    double both = fall * (warm < 1 ? warm : 1);
+    r->recipe.lr = 0.004 * both;
+    r->recipe.lr_rest = 0.001 * both;
+    r->recipe.puzzle_emb_lr = 0.02 * fall;
+}
+
 static void halt(const trm_arc_run *r, trm_lesson *l) {
     const trm_config *c = &r->model->config;
     bool longer = trm_rng_unit(&l->rng) < c->halt_exploration_prob;
@@ -258,8 +265,8 @@ static int train(trm_arc_run *r, trm_error *err) {
         return e;
     if (!isfinite(sum.total))
         return trm_fail(err, TRM_E_ARG, "the loss is not finite: training diverged");
-    double rate = 1 - 0.9 * trained(r), warm = (double)(p->steps + 1) / 10;
-    (void)trm_optim_update(r->optim, r->model->w, r->grads, rate * (warm < 1 ? warm : 1));
+    set_rates(r);
+    (void)trm_optim_update(r->optim, r->model->w, r->grads, 1);
     trm_team_run(r->team, refresh, r);
     for (int i = 0; i < r->lessons; i++)
         halt(r, trm_class_lesson(r->class, i));
@@ -346,7 +353,7 @@ static void load_items(trm_arc_run *r) {
         see(r, r->item[i], &v);
         l->cells = trm_arc_draw(&v.canvas, &v.input, NULL, l->tokens, NULL, l->row, l->col);
         l->puzzle = 0;
-        trm_arc_frame_code(l->frame, v.frame);
+        trm_arc_frame_code(l->frame, v.frame, &v.canvas, &v.input);
         l->fresh = true;
     }
 }

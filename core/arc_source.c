@@ -169,9 +169,14 @@ void trm_arc_source_free(trm_arc_source *s) {
 
 /* --- lessons ----------------------------------------------------------------------------- */
 
-void trm_arc_frame_code(uint8_t code[TRM_FRAME], const trm_arc_frame *f) {
+void trm_arc_frame_code(uint8_t code[TRM_FRAME_CODE], const trm_arc_frame *f,
+    const trm_arc_canvas *c, const trm_arc_grid *input) {
     memcpy(code, f->colour, TRM_FRAME);
     code[0] = f->sym; /* black stays black and needs no entry */
+    code[10] = (uint8_t)c->down;
+    code[11] = (uint8_t)c->right;
+    code[12] = input->rows;
+    code[13] = input->cols;
 }
 
 void trm_arc_teach(
@@ -186,7 +191,7 @@ void trm_arc_teach(
         trm_arc_canvas_move(&c, &l->rng);
     l->cells = trm_arc_draw(&c, &in, &out, l->tokens, l->labels, l->row, l->col);
     l->puzzle = row;
-    trm_arc_frame_code(l->frame, f);
+    trm_arc_frame_code(l->frame, f, &c, &in);
 }
 
 static int longest(const trm_arc_pair *p) {

@@ -19,7 +19,8 @@ int trm_arc_source_next(const trm_arc_source *s, int easier, trm_lesson *l, trm_
  * anywhere on the canvas instead of in its corner. */
 void trm_arc_teach(
     trm_lesson *l, const trm_arc_pair *pair, const trm_arc_frame *f, int row, bool moved);
-void trm_arc_frame_code(uint8_t code[TRM_FRAME], const trm_arc_frame *f);
+void trm_arc_frame_code(uint8_t code[TRM_FRAME_CODE], const trm_arc_frame *f,
+    const trm_arc_canvas *c, const trm_arc_grid *input);
 
 /* A copy of the weights with one puzzle: row 0 as the mean of all rows that were trained, or as
  * it is where there is no other. Its seq_len is `cells`. */

@@ -67,7 +67,7 @@ static int save_state(trm_trainer *t, trm_error *err) {
 }
 
 /* What a slot holds beside its latents and grids. */
-enum { FIXED = 5, META = FIXED + TRM_FRAME };
+enum { FIXED = 5, META = FIXED + TRM_FRAME_CODE };
 
 struct slots {
     size_t n, l, sd;
@@ -115,14 +115,14 @@ static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
             l->steps = m[2];
             l->done = m[3];
             l->fresh = m[4];
-            for (int k = 0; k < TRM_FRAME; k++)
+            for (int k = 0; k < TRM_FRAME_CODE; k++)
                 l->frame[k] = (uint8_t)m[FIXED + k];
             if (!l->done)
                 trm_lesson_places(l, &t->recipe.model);
         } else {
             const int32_t all[FIXED] = {l->cells, l->puzzle, l->steps, l->done, l->fresh};
             memcpy(m, all, sizeof all);
-            for (int k = 0; k < TRM_FRAME; k++)
+            for (int k = 0; k < TRM_FRAME_CODE; k++)
                 m[FIXED + k] = l->frame[k];
         }
     }

@@ -99,11 +99,12 @@ static int check(const trm_config *c, trm_error *err) {
     if (c->puzzle_emb_ndim == 0 && c->puzzle_emb_len != 0)
         return trm_fail(err, TRM_E_FORMAT, "config: puzzle_emb_len is %d but puzzle_emb_ndim is 0",
             c->puzzle_emb_len);
-    if (c->frames && (c->vocab_size != 12 || c->puzzle_emb_ndim % c->hidden_size != 0 ||
+    if (c->frames && (!c->packed || c->pos_encodings != TRM_POS_ROPE2D || c->vocab_size != 12 ||
+                         c->puzzle_emb_ndim % c->hidden_size != 0 ||
                          c->puzzle_emb_len != c->puzzle_emb_ndim / c->hidden_size + TRM_FRAME))
         return trm_fail(err, TRM_E_FORMAT,
-            "config: frames take %d positions of puzzle_emb_len after the puzzle's own, and the 12 "
-            "tokens of ARC",
+            "config: frames need packed cells, rope2d, the 12 tokens of ARC, and %d positions of "
+            "puzzle_emb_len after the puzzle's own",
             TRM_FRAME);
     if (c->puzzle_emb_ndim > c->puzzle_emb_len * c->hidden_size)
         return trm_fail(err, TRM_E_FORMAT,

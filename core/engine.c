@@ -90,6 +90,8 @@ static int make_work(trm_engine *e, int threads, trm_error *err) {
 
 /* Slots come last: the device may have room for fewer than were asked for. */
 static int make_device(trm_engine *e, const char *backend, trm_error *err) {
+    if (e->model->config.frames)
+        return trm_fail(err, TRM_E_UNSUPPORTED, "models with frames run on the CPU backends");
     trm_device_options o = trm_device_options_of(e->model, backend, e->slots);
     o.keep_logits = e->keep_logits;
     int r = e->lib->open(&e->device, &o, err);
@@ -184,6 +186,20 @@ size_t trm_engine_bytes(const trm_engine *e) {
     return n;
 }
 
+/* A frame's entries, and cells within 30 rows and columns of where the input begins. */
+static int check_frame(const trm_input *in, trm_error *err) {
+    static const uint8_t most[TRM_FRAME_CODE] = {7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 29, 29, 30, 30};
+    for (int i = 0; in->frame && i < TRM_FRAME_CODE; i++)
+        if (in->frame[i] > most[i])
+            return trm_fail(err, TRM_E_ARG, "entry %d of the frame is %d", i, in->frame[i]);
+    int down = in->frame ? in->frame[10] : 0, right = in->frame ? in->frame[11] : 0;
+    for (int i = 0; i < in->cells; i++)
+        if (in->row[i] < down || in->row[i] >= down + TRM_FRAME_SIDE || in->col[i] < right ||
+            in->col[i] >= right + TRM_FRAME_SIDE)
+            return trm_fail(err, TRM_E_ARG, "cell %d lies outside its frame", i);
+    return TRM_OK;
+}
+
 static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_error *err) {
     const trm_config *c = &e->model->config;
     if (slot < 0 || slot >= e->slots)
@@ -197,9 +213,11 @@ static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_e
         (c->puzzle_emb_ndim && in->puzzle_identifier >= c->num_puzzle_identifiers))
         return trm_fail(err, TRM_E_ARG, "puzzle identifier %d is not in 0..%d",
             in->puzzle_identifier, c->num_puzzle_identifiers - 1);
-    for (int i = 0; in->frame && i < TRM_FRAME; i++)
-        if (in->frame[i] >= (i ? 10 : 8))
-            return trm_fail(err, TRM_E_ARG, "entry %d of the frame is %d", i, in->frame[i]);
+    if (c->frames) {
+        int r = check_frame(in, err);
+        if (r)
+            return r;
+    }
     for (int i = 0; i < in->cells; i++)
         if (in->tokens[i] < 0 || in->tokens[i] >= c->vocab_size)
             return trm_fail(err, TRM_E_ARG, "token %d of cell %d is not in 0..%d", in->tokens[i], i,
@@ -208,14 +226,17 @@ static int check_input(const trm_engine *e, int slot, const trm_input *in, trm_e
 }
 
 static const uint8_t *frame_of(const trm_input *in) {
-    static const uint8_t identity[TRM_FRAME] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    static const uint8_t identity[TRM_FRAME_CODE] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, TRM_FRAME_SIDE, TRM_FRAME_SIDE};
     return in->frame ? in->frame : identity;
 }
 
 /* Latents as H_init and L_init, padding zero. */
 static void begin_slot(trm_engine *e, struct slot *s, const trm_input *in) {
     int d = e->model->config.hidden_size, real = e->model->config.puzzle_emb_len + in->cells;
-    trm_embed(s->e, e->net, in->tokens, in->cells, in->puzzle_identifier, frame_of(in));
+    const trm_shown shown = {
+        in->tokens, in->cells, in->puzzle_identifier, in->row, in->col, frame_of(in)};
+    trm_embed(s->e, e->net, &shown);
     const float *h = trm_net_weight(e->net, TRM_W_H_INIT, -1);
     const float *l = trm_net_weight(e->net, TRM_W_L_INIT, -1);
     for (int i = 0; i < real; i++) {

@@ -149,13 +149,18 @@ void trm_lesson_places(trm_lesson *l, const trm_config *c) {
         l->rope, l->near, c, l->s, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
 }
 
+static trm_shown shows(const trm_lesson *l) {
+    return (trm_shown){l->tokens, l->cells, l->puzzle, l->row, l->col, l->frame};
+}
+
 /* Input embedding always (the weights have moved), latents and positions when fresh. */
 static void begin(const trm_class *k, trm_lesson *l) {
     const trm_config *c = k->net->c;
     int d = c->hidden_size, real = c->puzzle_emb_len + l->cells;
     l->s = trm_plan_length(c, real);
     size_t row = (size_t)d * sizeof(float), pad = (size_t)(l->s - real) * row;
-    trm_embed(l->e, k->net, l->tokens, l->cells, l->puzzle, l->frame);
+    const trm_shown shown = shows(l);
+    trm_embed(l->e, k->net, &shown);
     memset(l->e + (ptrdiff_t)real * d, 0, pad);
     if (!l->fresh)
         return;
@@ -281,7 +286,8 @@ static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_pla
         for (size_t e = 0; e < n; e++)
             p->de[e] += p->g[e];
     }
-    trm_embed_back(p->dw, k->net, p->de, l->tokens, l->cells, l->puzzle, l->frame);
+    const trm_shown shown = shows(l);
+    trm_embed_back(p->dw, k->net, p->de, &shown);
 }
 
 static int run_exam(trm_class *k, struct pupil *p, trm_lesson *l) {

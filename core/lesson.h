@@ -12,14 +12,14 @@
 
 typedef struct trm_lesson {
     int cells, puzzle;
-    uint8_t frame[TRM_FRAME]; /* models with frames */
-    int32_t *tokens, *labels; /* (L) */
-    uint8_t *row, *col;       /* (L) or unused */
-    int steps;                /* supervision steps since it was loaded */
-    bool done;                /* halted: wants a new puzzle before the next step */
-    bool fresh;               /* latents and embedding must be made anew */
-    bool exam;                /* answered only: no labels, no gradient; 0 cells: left out */
-    trm_rng rng;              /* its own stream: data and exploration */
+    uint8_t frame[TRM_FRAME_CODE]; /* models with frames */
+    int32_t *tokens, *labels;      /* (L) */
+    uint8_t *row, *col;            /* (L) or unused */
+    int steps;                     /* supervision steps since it was loaded */
+    bool done;                     /* halted: wants a new puzzle before the next step */
+    bool fresh;                    /* latents and embedding must be made anew */
+    bool exam;                     /* answered only: no labels, no gradient; 0 cells: left out */
+    trm_rng rng;                   /* its own stream: data and exploration */
     /* made by the step */
     int s;
     float *y, *z, *e, *rope;

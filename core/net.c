@@ -212,8 +212,41 @@ static void embed_frame_back(
         }
 }
 
-void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle,
-    const uint8_t *frame) {
+/* Rows of frame_emb for a cell: its place from above, below, left and right; -1 where it lies
+ * beyond the input. */
+static void place_rows(int out[4], const trm_shown *in, int cell) {
+    int y = in->row[cell] - in->frame[10], x = in->col[cell] - in->frame[11];
+    int up = in->frame[12] - 1 - y, back = in->frame[13] - 1 - x;
+    out[0] = TRM_FRAME_PLACES + y;
+    out[1] = up < 0 ? -1 : TRM_FRAME_PLACES + TRM_FRAME_SIDE + up;
+    out[2] = TRM_FRAME_PLACES + 2 * TRM_FRAME_SIDE + x;
+    out[3] = back < 0 ? -1 : TRM_FRAME_PLACES + 3 * TRM_FRAME_SIDE + back;
+}
+
+static void add_places(float *e, const trm_net *net, const trm_shown *in) {
+    int d = net->c->hidden_size, rows[4];
+    const float *own = trm_net_weight(net, TRM_W_FRAME, -1);
+    for (int i = 0; i < in->cells; i++) {
+        place_rows(rows, in, i);
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; rows[k] >= 0 && j < d; j++)
+                e[(ptrdiff_t)i * d + j] += own[(ptrdiff_t)rows[k] * d + j];
+    }
+}
+
+static void add_places_back(
+    float *dw, const trm_net *net, const float *de, const trm_shown *in, float scale) {
+    int d = net->c->hidden_size, rows[4];
+    float *own = dw + trm_layout_find(net->layout, TRM_W_FRAME, -1)->offset;
+    for (int i = 0; i < in->cells; i++) {
+        place_rows(rows, in, i);
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; rows[k] >= 0 && j < d; j++)
+                own[(ptrdiff_t)rows[k] * d + j] += scale * de[(ptrdiff_t)i * d + j];
+    }
+}
+
+void trm_embed(float *e, const trm_net *net, const trm_shown *in) {
     const trm_config *c = net->c;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
     const float *emb = trm_net_weight(net, TRM_W_EMBED, -1);
@@ -222,36 +255,39 @@ void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, i
     float scale = sqrtf((float)d) * (pos ? sqrtf(0.5f) : 1.0f);
     memset(e, 0, (size_t)prefix * (size_t)d * sizeof(float));
     if (prefix && table)
-        memcpy(e, table + (ptrdiff_t)puzzle * n, (size_t)n * sizeof(float));
-    if (c->frames)
-        embed_frame(e + (ptrdiff_t)(prefix - TRM_FRAME) * d, net, frame);
-    for (int i = 0; emb && i < cells; i++)
-        memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)tokens[i] * d,
+        memcpy(e, table + (ptrdiff_t)in->puzzle * n, (size_t)n * sizeof(float));
+    for (int i = 0; emb && i < in->cells; i++)
+        memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)in->tokens[i] * d,
             (size_t)d * sizeof(float));
-    for (int i = 0; i < (prefix + cells) * d; i++)
+    if (c->frames) {
+        embed_frame(e + (ptrdiff_t)(prefix - TRM_FRAME) * d, net, in->frame);
+        add_places(e + (ptrdiff_t)prefix * d, net, in);
+    }
+    for (int i = 0; i < (prefix + in->cells) * d; i++)
         e[i] = scale * (e[i] + (pos ? pos[i] : 0));
 }
 
-void trm_embed_back(float *dw, const trm_net *net, const float *de, const int32_t *tokens,
-    int cells, int puzzle, const uint8_t *frame) {
+void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_shown *in) {
     const trm_config *c = net->c;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
     const trm_param *emb = trm_layout_find(net->layout, TRM_W_EMBED, -1);
     const trm_param *pos = trm_layout_find(net->layout, TRM_W_POS, -1);
     const trm_param *table = trm_layout_find(net->layout, TRM_W_PUZZLE, -1);
     float scale = sqrtf((float)d) * (pos ? sqrtf(0.5f) : 1.0f);
-    for (int i = 0; i < cells; i++) {
-        float *to = dw + emb->offset + (ptrdiff_t)tokens[i] * d;
+    for (int i = 0; i < in->cells; i++) {
+        float *to = dw + emb->offset + (ptrdiff_t)in->tokens[i] * d;
         const float *from = de + (ptrdiff_t)(prefix + i) * d;
         for (int k = 0; k < d; k++)
             to[k] += scale * from[k];
     }
-    if (c->frames)
-        embed_frame_back(dw, net, de + (ptrdiff_t)(prefix - TRM_FRAME) * d, frame, scale);
-    for (int i = 0; pos && i < (prefix + cells) * d; i++)
+    if (c->frames) {
+        embed_frame_back(dw, net, de + (ptrdiff_t)(prefix - TRM_FRAME) * d, in->frame, scale);
+        add_places_back(dw, net, de + (ptrdiff_t)prefix * d, in, scale);
+    }
+    for (int i = 0; pos && i < (prefix + in->cells) * d; i++)
         dw[pos->offset + (size_t)i] += scale * de[i];
     for (int k = 0; prefix && table && k < n; k++)
-        dw[table->offset + (size_t)puzzle * (size_t)n + (size_t)k] += scale * de[k];
+        dw[table->offset + (size_t)in->puzzle * (size_t)n + (size_t)k] += scale * de[k];
 }
 
 void trm_q_head(float q[2], const trm_net *net, const float *y, int s) {

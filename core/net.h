@@ -137,13 +137,18 @@ bool trm_config_near(const trm_config *c);
 /* Does it need each cell's row and column? */
 bool trm_config_places(const trm_config *c);
 
-/* Input embedding e (s, D), scaled by sqrt(D), of tokens (cells), a puzzle and, where the model
- * has frames, a frame (TRM_FRAME). */
-void trm_embed(float *e, const trm_net *net, const int32_t *tokens, int cells, int puzzle,
-    const uint8_t *frame);
+/* What one sequence shows: tokens (cells), a puzzle and, where the model has frames, each cell's
+ * row and column and a frame. */
+typedef struct trm_shown {
+    const int32_t *tokens;
+    int cells, puzzle;
+    const uint8_t *row, *col, *frame;
+} trm_shown;
+
+/* Its input embedding e (s, D), scaled by sqrt(D). */
+void trm_embed(float *e, const trm_net *net, const trm_shown *in);
 /* Its gradient: adds to embed_tokens, embed_pos, puzzle_emb and frame_emb in dw. */
-void trm_embed_back(float *dw, const trm_net *net, const float *de, const int32_t *tokens,
-    int cells, int puzzle, const uint8_t *frame);
+void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_shown *in);
 /* q (2) = q_head(y): position 0, or the mean over the s real positions. */
 void trm_q_head(float q[2], const trm_net *net, const float *y, int s);
 

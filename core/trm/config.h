@@ -25,8 +25,13 @@ typedef enum trm_pos {
                        (first quarter), left, right and above; 0 where there is none */
 } trm_pos;
 
-/* A frame is a symmetry (0..7) and the colour (0..9) that each of the colours 1..9 became. */
-enum { TRM_FRAME = 10, TRM_FRAME_ROWS = 17 };
+/* A frame tells how an ARC pair is shown: [0] a symmetry (0..7), [1..9] the colour (0..9) that
+ * each of the colours 1..9 became, [10..11] row and column where the input's corner lies on the
+ * canvas, [12..13] the input's rows and columns. The first TRM_FRAME have a position each; from
+ * the others each cell gets its place in the input, counted from all four sides. */
+enum { TRM_FRAME = 10, TRM_FRAME_CODE = 14, TRM_FRAME_SIDE = 30 };
+/* Rows of frame_emb: 8 symmetries, 9 colours, and places from above, below, left, right. */
+enum { TRM_FRAME_PLACES = 17, TRM_FRAME_ROWS = TRM_FRAME_PLACES + 4 * TRM_FRAME_SIDE };
 
 typedef struct trm_config {
     /* official */
@@ -52,8 +57,8 @@ typedef struct trm_config {
     int inner_size;    /* SwiGLU inner of the channel MLP, 0 = the official rule */
     bool q_mean;       /* halt head reads the mean over positions, not position 0 */
     bool packed;       /* trained on packed cells: any number of cells up to L */
-    bool frames;       /* the last 10 positions of puzzle_emb_len tell in which symmetry and
-                          colours an ARC pair is shown (TRM_FRAME) */
+    bool frames;       /* the last 10 positions of puzzle_emb_len, and an embedding of each cell's
+                          place, tell how an ARC pair is shown */
     double halt_logit; /* `act` halts above this halt logit (official: 0) */
 } trm_config;
 

@@ -34,7 +34,7 @@ typedef struct trm_input {
     const int32_t *tokens;    /* (cells) in 0..vocab-1 */
     const uint8_t *row, *col; /* (cells) or NULL */
     int puzzle_identifier;
-    const uint8_t *frame; /* (TRM_FRAME) or NULL for the identity; models with frames only */
+    const uint8_t *frame; /* (TRM_FRAME_CODE) or NULL for the identity; models with frames only */
 } trm_input;
 
 TRM_API int trm_engine_new(

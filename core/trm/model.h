@@ -21,7 +21,7 @@ typedef enum trm_role {
     TRM_W_EMBED,     /* (V, D) embed_tokens.embedding_weight */
     TRM_W_POS,       /* (S, D) embed_pos.embedding_weight, learned positions only */
     TRM_W_PUZZLE,    /* (identifiers, puzzle_emb_ndim) puzzle_emb.weights */
-    TRM_W_FRAME,     /* (17, D) frame_emb.weights (own): 8 symmetries, colours 1..9 */
+    TRM_W_FRAME,     /* (137, D) frame_emb.weights (own), see TRM_FRAME_ROWS */
     TRM_W_LM_HEAD,   /* (V, D) */
     TRM_W_Q_HEAD,    /* (2, D): halt, continue */
     TRM_W_Q_BIAS,    /* (1, 2) */
