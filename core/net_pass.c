@@ -200,7 +200,8 @@ static void mix_gated_back(
         rows->shift(w->mix, dout, seq->near, s, n, true);
     else
         rows->unit_means(dout, n);
-    memcpy(dgu, gu, (size_t)s * 2 * (size_t)n * rows->act_size);
+    if (gu) /* always so on a tape of this kind, which the analyser cannot know */
+        memcpy(dgu, gu, (size_t)s * 2 * (size_t)n * rows->act_size);
     rows->swiglu_back(dgu, shifts ? w->mix : dout, s, n);
 }
 
