@@ -18,7 +18,8 @@ enum {
     LOOK_EVERY = 40, /* training micro-batches between looks at the demonstrations */
     SYMMETRIES = 8,
     HELD_OUT = 8,
-    WARM_UP = 200, /* micro-batches until the weights have their full rate */
+    ALONE = 160,   /* micro-batches that train the task's embedding alone, or a quarter of all */
+    WARM_UP = 150, /* then so many until the weights have their full rate */
     FRAMES_LEAST = SYMMETRIES + HELD_OUT,
     LESSONS_MOST = 8, /* of a thread in a micro-batch */
 };
@@ -45,7 +46,7 @@ struct trm_arc_run {
     trm_arc_progress progress;
     trm_arc_votes votes[TRM_ARC_TESTS];
     double spent;
-    int since_look;
+    int since_look, alone;
     int *item;       /* of each lesson in an exam, -1 = none */
     int next, items; /* of the exam; items 0: no exam is on */
     int right, held_right, passed;
@@ -94,7 +95,8 @@ static void make_recipe(trm_arc_run *r) {
         .beta2 = 0.95,
         .clip = 1,
         .loss = TRM_SOFTMAX,
-        .q_weight = 0.5};
+        .q_weight = 0.5,
+        .puzzle_emb_decay = 1};
 }
 
 static int make_engine(trm_arc_run *r, const trm_model *m, trm_error *err) {
@@ -242,13 +244,16 @@ static double trained(const trm_arc_run *r) {
     return f < 1 ? f : 1;
 }
 
-/* The task's embedding leads: a rule that the trunk knows is found by it alone. */
+/* The task's embedding leads: a rule that the trunk knows is found by it alone. Then the weights
+ * follow. */
 static void set_rates(trm_arc_run *r) {
-    double fall = 1 - 0.9 * trained(r), warm = (double)(r->progress.steps + 1) / WARM_UP;
-    double both = fall * (warm < 1 ? warm : 1);
+    double fall = 1 - 0.9 * trained(r);
+    r->alone += r->progress.steps < ALONE && trained(r) < 0.25;
+    double after = (double)(r->progress.steps - r->alone) / WARM_UP;
+    double both = fall * fmin(fmax(after, 0), 1);
     r->recipe.lr = 0.004 * both;
     r->recipe.lr_rest = 0.001 * both;
-    r->recipe.puzzle_emb_lr = 0.02 * fall;
+    r->recipe.puzzle_emb_lr = (after > 0 ? 0.004 : 0.012) * fall;
 }
 
 static void halt(const trm_arc_run *r, trm_lesson *l) {

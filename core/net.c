@@ -212,37 +212,46 @@ static void embed_frame_back(
         }
 }
 
-/* Rows of frame_emb for a cell: its place from above, below, left and right; -1 where it lies
- * beyond the input. */
-static void place_rows(int out[4], const trm_shown *in, int cell) {
+/* What each cell of an input is told beside its token: rows of frame_emb for its place from
+ * above, below, left and right (NULL where it lies beyond the input) and for the symmetry, and
+ * the puzzle's first D numbers; so that what is looked for may depend on all of them at once. */
+enum { TOLD = 6 };
+
+static void told_of(float *out[TOLD], float *w, const trm_net *net, const trm_shown *in, int cell) {
+    const trm_param *p = trm_layout_find(net->layout, TRM_W_FRAME, -1);
+    const trm_param *t = trm_layout_find(net->layout, TRM_W_PUZZLE, -1);
     int y = in->row[cell] - in->frame[10], x = in->col[cell] - in->frame[11];
     int up = in->frame[12] - 1 - y, back = in->frame[13] - 1 - x;
-    out[0] = TRM_FRAME_PLACES + y;
-    out[1] = up < 0 ? -1 : TRM_FRAME_PLACES + TRM_FRAME_SIDE + up;
-    out[2] = TRM_FRAME_PLACES + 2 * TRM_FRAME_SIDE + x;
-    out[3] = back < 0 ? -1 : TRM_FRAME_PLACES + 3 * TRM_FRAME_SIDE + back;
+    const int row[TOLD - 1] = {TRM_FRAME_PLACES + y, TRM_FRAME_PLACES + TRM_FRAME_SIDE + up,
+        TRM_FRAME_PLACES + 2 * TRM_FRAME_SIDE + x, TRM_FRAME_PLACES + 3 * TRM_FRAME_SIDE + back,
+        in->frame[0]};
+    for (int k = 0; k < TOLD - 1; k++)
+        out[k] = w + p->offset + (ptrdiff_t)row[k] * p->cols;
+    out[1] = up < 0 ? NULL : out[1];
+    out[3] = back < 0 ? NULL : out[3];
+    out[TOLD - 1] = w + t->offset + (ptrdiff_t)in->puzzle * t->cols;
 }
 
-static void add_places(float *e, const trm_net *net, const trm_shown *in) {
-    int d = net->c->hidden_size, rows[4];
-    const float *own = trm_net_weight(net, TRM_W_FRAME, -1);
+static void tell_cells(float *e, const trm_net *net, const trm_shown *in) {
+    int d = net->c->hidden_size;
+    float *from[TOLD];
     for (int i = 0; i < in->cells; i++) {
-        place_rows(rows, in, i);
-        for (int k = 0; k < 4; k++)
-            for (int j = 0; rows[k] >= 0 && j < d; j++)
-                e[(ptrdiff_t)i * d + j] += own[(ptrdiff_t)rows[k] * d + j];
+        told_of(from, (float *)(uintptr_t)net->w, net, in, i);
+        for (int k = 0; k < TOLD; k++)
+            for (int j = 0; from[k] && j < d; j++)
+                e[(ptrdiff_t)i * d + j] += from[k][j];
     }
 }
 
-static void add_places_back(
+static void tell_cells_back(
     float *dw, const trm_net *net, const float *de, const trm_shown *in, float scale) {
-    int d = net->c->hidden_size, rows[4];
-    float *own = dw + trm_layout_find(net->layout, TRM_W_FRAME, -1)->offset;
+    int d = net->c->hidden_size;
+    float *to[TOLD];
     for (int i = 0; i < in->cells; i++) {
-        place_rows(rows, in, i);
-        for (int k = 0; k < 4; k++)
-            for (int j = 0; rows[k] >= 0 && j < d; j++)
-                own[(ptrdiff_t)rows[k] * d + j] += scale * de[(ptrdiff_t)i * d + j];
+        told_of(to, dw, net, in, i);
+        for (int k = 0; k < TOLD; k++)
+            for (int j = 0; to[k] && j < d; j++)
+                to[k][j] += scale * de[(ptrdiff_t)i * d + j];
     }
 }
 
@@ -261,7 +270,7 @@ void trm_embed(float *e, const trm_net *net, const trm_shown *in) {
             (size_t)d * sizeof(float));
     if (c->frames) {
         embed_frame(e + (ptrdiff_t)(prefix - TRM_FRAME) * d, net, in->frame);
-        add_places(e + (ptrdiff_t)prefix * d, net, in);
+        tell_cells(e + (ptrdiff_t)prefix * d, net, in);
     }
     for (int i = 0; i < (prefix + in->cells) * d; i++)
         e[i] = scale * (e[i] + (pos ? pos[i] : 0));
@@ -282,7 +291,7 @@ void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_sh
     }
     if (c->frames) {
         embed_frame_back(dw, net, de + (ptrdiff_t)(prefix - TRM_FRAME) * d, in->frame, scale);
-        add_places_back(dw, net, de + (ptrdiff_t)prefix * d, in, scale);
+        tell_cells_back(dw, net, de + (ptrdiff_t)prefix * d, in, scale);
     }
     for (int i = 0; pos && i < (prefix + in->cells) * d; i++)
         dw[pos->offset + (size_t)i] += scale * de[i];
