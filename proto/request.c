@@ -9,7 +9,8 @@
 enum { SIDE = 30 };
 
 const char *trmp_kind_name(trmp_kind k) {
-    return k == TRMP_SUDOKU ? "sudoku" : "maze";
+    static const char *const names[TRMP_KINDS] = {"sudoku", "maze", "arc"};
+    return names[k];
 }
 
 /* What jansson would take, but we will not: deep nesting (it recurses) and NUL bytes. */
@@ -235,11 +236,25 @@ static int parse_puzzles(
     return 0;
 }
 
+/* A task file stands as it is, so keys that are no options are left alone here. */
+static int parse_arc(trmp_request *r, const json_t *o, const trmp_limits *limits, trmp_problem *p) {
+    static const char *const keys[] = {"deadline_ms", "model"};
+    r->n = 1;
+    for (int i = 0; i < 2; i++) {
+        const json_t *v = json_object_get(o, keys[i]);
+        if (v && parse_option(&r->options, keys[i], v, limits, p))
+            return -1;
+    }
+    return 0;
+}
+
 static int parse_object(trmp_request *r, json_t *o, const trmp_limits *limits, trmp_problem *p) {
     const char *key;
     json_t *v;
     if (!json_is_object(o))
         return invalid(p, NULL, "the body must be a JSON object");
+    if (r->kind == TRMP_ARC)
+        return parse_arc(r, o, limits, p);
     json_object_foreach(o, key, v) {
         if (strcmp(key, "puzzle") == 0 || strcmp(key, "puzzles") == 0)
             continue;

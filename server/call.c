@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arcs.h"
 #include "call.h"
 #include "jobs.h"
 #include "mailbox.h"
@@ -107,7 +108,8 @@ static void policy_of(const trmd_app *a, const trmp_request *r, trm_policy *poli
                                                         : TRM_HALT_AUTO;
 }
 
-static int make_works(trmd_call *c, int deadline_ms, trmp_problem *p) {
+static int make_works(
+    trmd_call *c, const char *body, size_t size, int deadline_ms, trmp_problem *p) {
     trmd_app *a = c->app;
     trm_policy policy;
     int ms = c->request.options.deadline_ms ? c->request.options.deadline_ms : deadline_ms;
@@ -119,7 +121,8 @@ static int make_works(trmd_call *c, int deadline_ms, trmp_problem *p) {
     for (int i = 0; i < c->n; i++) {
         trmd_work *w = &c->work[i];
         trm_error err;
-        if (make_task(c, i, &policy, &nodes, p))
+        if (c->request.kind == TRMP_ARC ? trmd_call_make_arc(c, body, size, p)
+                                        : make_task(c, i, &policy, &nodes, p))
             return -1;
         w->model = trmd_pool_find(c->pool, &w->task, c->request.options.model, &err);
         if (w->model < 0)
@@ -143,6 +146,12 @@ static int submit(trmd_call *c, trmp_problem *p) {
     free(list);
     if (taken)
         return 0;
+    if (c->request.kind == TRMP_ARC) {
+        (void)trmp_problem_set(
+            p, 429, "queue-full", NULL, "%d ARC tasks wait already", c->app->o.arc_queue);
+        p->retry_after = 30;
+        return -1;
+    }
     (void)trmp_problem_set(p, 429, "queue-full", NULL,
         "the queue has no room for %d puzzle%s just now", c->n, c->n == 1 ? "" : "s");
     p->retry_after = trmd_pool_retry_after(c->pool);
@@ -154,7 +163,10 @@ static void call_free(trmd_call *c) {
     while ((e = trmd_call_take_event(c)))
         free(e);
     trmp_request_free(&c->request);
+    for (int i = 0; c->work && i < c->n; i++)
+        trmd_arc_free(c->work[i].arc);
     free(c->work);
+    free(c->told);
     (void)pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -184,7 +196,7 @@ static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *body, size_t
     int r = trmp_request_parse(&c->request, kind, body, size, &limits, problem);
     c->n = c->left = c->request.n;
     if (!r)
-        r = make_works(c, deadline_ms, problem);
+        r = make_works(c, body, size, deadline_ms, problem);
     if (!r)
         return c;
     call_free(c);
@@ -202,7 +214,8 @@ int trmd_call_check(
 
 int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
     bool streaming, trmp_problem *problem) {
-    trmd_call *c = call_new(a, kind, body, size, a->o.deadline_ms, problem);
+    int deadline_ms = kind == TRMP_ARC ? a->o.arc_deadline_ms : a->o.deadline_ms;
+    trmd_call *c = call_new(a, kind, body, size, deadline_ms, problem);
     if (!c)
         return -1;
     c->bytes = size;
@@ -246,6 +259,10 @@ void trmd_call_feed(trmd_call *c) {
 bool trmd_call_cancel(trmd_call *c) {
     for (int i = 0; i < c->given; i++)
         atomic_store(&c->work[i].cancelled, true);
+    for (int i = c->given; i < c->n; i++) {
+        trmd_arc_free(c->work[i].arc);
+        c->work[i].arc = NULL;
+    }
     c->left -= c->n - c->given; /* those that were never given */
     c->n = c->given;
     trmd_pool_wake(c->pool);
@@ -271,6 +288,8 @@ void trmd_call_leave(trmd_call *c) {
 }
 
 static const char *status_of(const trmd_work *w) {
+    if (w->arc && strcmp(w->halt, "votes") == 0)
+        return "answered"; /* nothing checks it */
     if (w->task.verified)
         return "solved";
     return strcmp(w->halt, "deadline") == 0 ? "deadline" : "unsolved";
@@ -332,6 +351,8 @@ static void fill_answer(const trmd_call *c, const trmd_work *w, trmp_answer *a) 
 }
 
 char *trmd_call_answer(const trmd_call *c) {
+    if (c->request.kind == TRMP_ARC)
+        return trmd_call_arc_answer(c);
     trmp_answer *a = calloc((size_t)c->n, sizeof *a);
     if (!a)
         return NULL;
@@ -342,8 +363,14 @@ char *trmd_call_answer(const trmd_call *c) {
     return text;
 }
 
-char *trmd_call_progress(const trmd_call *c) {
+char *trmd_call_progress(trmd_call *c) {
     int solved = 0;
+    if (c->request.kind == TRMP_ARC) {
+        (void)pthread_mutex_lock(&c->lock);
+        char *told = c->told ? strdup(c->told) : NULL;
+        (void)pthread_mutex_unlock(&c->lock);
+        return told;
+    }
     for (int i = 0; i < c->n; i++)
         solved += c->work[i].done && c->work[i].task.verified;
     return trmp_progress_dump(c->n - c->left, solved, c->n);
@@ -424,6 +451,21 @@ void trmd_call_stepped(trmd_work *w, const trm_lane *lane, trm_engine *e) {
     }
     free(json);
     trmd_mailbox_events(c->app->mailbox, c);
+}
+
+void trmd_call_tell(trmd_call *c, char *progress) {
+    if (!progress)
+        return;
+    if (c->streaming) {
+        push_event(c, "progress", progress, false);
+        free(progress);
+        trmd_mailbox_events(c->app->mailbox, c);
+        return;
+    }
+    (void)pthread_mutex_lock(&c->lock);
+    free(c->told);
+    c->told = progress;
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 void trmd_call_finish_stream(trmd_call *c) {

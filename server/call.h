@@ -32,6 +32,7 @@ typedef struct trmd_call {
     pthread_mutex_t lock; /* events */
     trmd_event *first, **last;
     int waiting_events;
+    char *told;                   /* an ARC job's last progress; under lock */
     bool finished;                /* the done event is queued */
     struct trmd_call *next_ready; /* mailbox */
     bool ready;
@@ -53,7 +54,7 @@ void trmd_call_feed(trmd_call *c);
 /* Nobody wants the answer any more. True if all works have ended already. */
 bool trmd_call_cancel(trmd_call *c);
 /* What a job tells of itself while it runs: malloc'd JSON or NULL. */
-char *trmd_call_progress(const trmd_call *c);
+char *trmd_call_progress(trmd_call *c);
 /* Did the engine fail? */
 bool trmd_call_failed(const trmd_call *c);
 /* The connection is gone or answered: cancels what still runs and frees when it can. */
@@ -63,6 +64,14 @@ void trmd_call_ended(trmd_call *c, trmd_work *w);
 /* The whole answer, malloc'd. */
 char *trmd_call_answer(const trmd_call *c);
 double trmd_call_seconds(const trmd_call *c, double *queue, double *compute);
+
+/* call_arc.c: the same for ARC tasks. Reads the task of a call of one work. */
+int trmd_call_make_arc(trmd_call *c, const char *body, size_t size, trmp_problem *p);
+char *trmd_call_arc_answer(const trmd_call *c);
+/* On a worker, after each turn: tells progress four times a second, to a stream or a job. */
+void trmd_call_turned(trmd_work *w, uint64_t now);
+/* Takes malloc'd JSON over, or NULL; on a worker. */
+void trmd_call_tell(trmd_call *c, char *progress);
 
 /* Streams: called by workers (stepped) and the loop thread (finish, take). */
 void trmd_call_stepped(trmd_work *w, const trm_lane *lane, trm_engine *e);

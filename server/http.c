@@ -230,6 +230,7 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
         (void)trmd_call_seconds(k->call, &queue, &compute);
     const char *kind = strncmp(k->path, "/v1/sudoku", 10) == 0 ? "sudoku"
                        : strncmp(k->path, "/v1/maze", 8) == 0  ? "maze"
+                       : strncmp(k->path, "/v1/arc", 7) == 0   ? "arc"
                        : strncmp(k->path, "/v1/jobs/", 9) == 0 ? "jobs"
                                                                : "other";
     (void)snprintf(status, sizeof status, "%d", left ? 499 : k->status);

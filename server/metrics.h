@@ -33,6 +33,9 @@ typedef enum trmd_metric {      /* labels, in the order of TRMD_LABELS */
                                    cancelled */
     TRMD_M_COALESCED,           /* counter {kind}: answered by another request's work */
     TRMD_M_CACHE,               /* counter {result}: hit, miss */
+    TRMD_M_ARC_TASKS,           /* gauge {state}: running, waiting */
+    TRMD_M_ARC_BYTES,           /* gauge: private models of running tasks */
+    TRMD_M_ARC_TURN_SECONDS,    /* histogram {phase}: one micro-batch */
     TRMD_M_JOBS,                /* gauge {state} */
     TRMD_M_JOB_BYTES,           /* gauge: of their requests and results */
     TRMD_M_JOB_CLAIMS,          /* counter {kind, turn}: first, again */

@@ -37,7 +37,7 @@ static bool shipped(char *out, size_t size, const char *name) {
 }
 
 static int load_models(const trmd_app *a, trm_model **model, int *n, trm_error *err) {
-    static const char *const kinds[] = {"sudoku", "maze"};
+    static const char *const kinds[] = {"sudoku", "maze", "arc"};
     char path[PATH_MAX];
     int r = TRM_OK;
     *n = 0;
@@ -47,7 +47,7 @@ static int load_models(const trmd_app *a, trm_model **model, int *n, trm_error *
         r = trm_model_open(&model[*n], a->o.model.at[i], NULL, err);
         *n += !r;
     }
-    for (int i = 0; a->o.model.n == 0 && i < 2 && !r; i++)
+    for (int i = 0; a->o.model.n == 0 && i < 3 && !r; i++)
         if (shipped(path, sizeof path, kinds[i])) {
             r = trm_model_open(&model[*n], path, NULL, err);
             *n += !r;
@@ -66,6 +66,11 @@ static void on_stepped(void *arg, trmd_work *w, const trm_lane *lane, trm_engine
     trmd_call_stepped(w, lane, e);
 }
 
+static void on_turned(void *arg, trmd_work *w, uint64_t now) {
+    (void)arg;
+    trmd_call_turned(w, now);
+}
+
 static void on_ended(void *arg, trmd_work *w) {
     trmd_app *a = arg;
     trmd_mailbox_ended(a->mailbox, w);
@@ -78,6 +83,9 @@ static int make_pool(trmd_pool **out, trmd_app *a, trm_model **model, int n, trm
         .slots = a->o.slots,
         .queue_puzzles = a->o.queue_puzzles,
         .queue_bytes = (size_t)a->o.queue_bytes,
+        .arc_runs = a->o.arc_runs,
+        .arc_queue = a->o.arc_queue,
+        .turned = on_turned,
         .ended = on_ended,
         .stepped = on_stepped,
         .streams = streams,

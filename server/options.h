@@ -64,6 +64,7 @@ typedef struct trmd_options {
     int max_steps, max_steps_limit; /* max_steps 0 = the kind's own default */
     int attempts, max_attempts;     /* attempts 0 = the kind's own default */
     int deadline_ms, max_deadline_ms;
+    int arc_deadline_ms, arc_runs, arc_queue;
 
     /* time */
     int idle_timeout_ms;    /* a connection without traffic */

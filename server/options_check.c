@@ -84,6 +84,8 @@ static int check_backend(const trmd_options *o, trm_error *err) {
 static int check_limits(const trmd_options *o, trm_error *err) {
     if (o->deadline_ms > o->max_deadline_ms)
         return wrong(o, AT(deadline_ms), err, "is longer than max_deadline_ms");
+    if (o->arc_deadline_ms > o->max_deadline_ms)
+        return wrong(o, AT(arc_deadline_ms), err, "is longer than max_deadline_ms");
     if (o->max_steps > o->max_steps_limit)
         return wrong(o, AT(max_steps), err, "is more than max_steps_limit");
     if (o->attempts > o->max_attempts)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "arcs.h"
 #include "metrics.h"
 #include "pool.h"
 
@@ -42,6 +43,7 @@ struct trmd_pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     trmd_sched sched;
+    trmd_arcs arcs;
     bool stop;
     double rate; /* puzzles per second that ended lately */
     uint64_t last_end;
@@ -224,6 +226,46 @@ static bool step(struct worker *k, int model) {
     return true;
 }
 
+static void count_arcs(trmd_pool *p) {
+    trmd_gauge_set(p->o.metrics, TRMD_M_ARC_TASKS, p->arcs.running, TRMD_LABELS("running"));
+    trmd_gauge_set(p->o.metrics, TRMD_M_ARC_TASKS, p->arcs.waiting, TRMD_LABELS("waiting"));
+}
+
+/* One micro-batch of the ARC task whose turn it is. */
+static bool arc_turn(struct worker *k) {
+    static const char *const phases[] = {"training", "predicting", "predicting"};
+    trmd_pool *p = k->pool;
+    uint64_t began = trmd_now();
+    atomic_store(&k->beat, began);
+    (void)pthread_mutex_lock(&p->lock);
+    trmd_work *w = trmd_arcs_take(&p->arcs, began);
+    count_arcs(p);
+    (void)pthread_mutex_unlock(&p->lock);
+    if (!w)
+        return false;
+    const trm_arc_options o = {.backend = p->o.backend, .threads = k->threads};
+    trmd_arc *a = w->arc;
+    double held = (double)a->bytes;
+    const char *halt = trmd_arc_turn(w, p->model[w->model], &o, began);
+    uint64_t now = trmd_now();
+    trmd_gauge_add(p->o.metrics, TRMD_M_ARC_BYTES, (double)a->bytes - held, NULL);
+    trmd_observe(p->o.metrics, TRMD_M_ARC_TURN_SECONDS, (double)(now - began) * 1e-9,
+        TRMD_LABELS(phases[a->progress.phase]));
+    if (!halt)
+        p->o.turned(p->o.arg, w, now);
+    (void)pthread_mutex_lock(&p->lock);
+    if (halt)
+        trmd_arcs_gone(&p->arcs);
+    else
+        trmd_arcs_back(&p->arcs, w);
+    count_arcs(p);
+    (void)pthread_cond_signal(&p->wake); /* another worker may have slept without a turn */
+    (void)pthread_mutex_unlock(&p->lock);
+    if (halt)
+        tell_end(p, w, halt, now);
+    return true;
+}
+
 static void *work(void *arg) {
     struct worker *k = arg;
     trmd_pool *p = k->pool;
@@ -237,9 +279,10 @@ static void *work(void *arg) {
             fill(k, m, now);
             any |= step(k, m);
         }
+        any |= arc_turn(k);
         (void)pthread_mutex_lock(&p->lock);
         bool stop = p->stop;
-        if (!any && !stop && trmd_sched_idle(&p->sched)) {
+        if (!any && !stop && trmd_sched_idle(&p->sched) && trmd_arcs_idle(&p->arcs)) {
             atomic_store(&k->working, false);
             (void)pthread_cond_wait(&p->wake, &p->lock);
             atomic_store(&k->beat, trmd_now());
@@ -275,11 +318,21 @@ static int self_test(trm_engine *e, trm_error *err) {
     return r;
 }
 
+static const char *model_kind(const trm_model *m) {
+    if (m->config.task[0])
+        return m->config.task;
+    return m->config.vocab_size == TRM_SUDOKU_VOCAB ? "sudoku"
+           : m->config.vocab_size == TRM_MAZE_VOCAB ? "maze"
+                                                    : "arc";
+}
+
 static int make_station(struct worker *k, int m, trm_error *err) {
     trmd_pool *p = k->pool;
     struct station *s = &k->station[m];
     trm_engine_options o = {.backend = p->o.backend, .threads = k->threads, .slots = p->o.slots};
-    s->slots = p->o.slots;
+    if (strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_ARC]) == 0)
+        o.slots = 1; /* for the self-test: a task works on a copy */
+    s->slots = o.slots;
     s->lane = calloc((size_t)s->slots, sizeof *s->lane);
     s->slot = calloc((size_t)s->slots, sizeof *s->slot);
     if (!s->lane || !s->slot)
@@ -333,6 +386,7 @@ int trmd_pool_new(
     memcpy(p->model, models, (size_t)n * sizeof(trm_model *));
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->wake, NULL);
+    trmd_arcs_init(&p->arcs, o->arc_runs, o->arc_queue);
     trmd_sched_init(&p->sched, n, o->queue_puzzles, o->queue_bytes);
     int r = TRM_OK;
     for (int i = 0; i < o->workers && !r; i++) {
@@ -385,14 +439,6 @@ const trm_model *trmd_pool_model(const trmd_pool *p, int i) {
     return p->model[i];
 }
 
-static const char *model_kind(const trm_model *m) {
-    if (m->config.task[0])
-        return m->config.task;
-    return m->config.vocab_size == TRM_SUDOKU_VOCAB ? "sudoku"
-           : m->config.vocab_size == TRM_MAZE_VOCAB ? "maze"
-                                                    : "arc";
-}
-
 void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out) {
     const trm_model *m = p->model[i];
     trm_policy policy;
@@ -408,7 +454,7 @@ void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out) {
         .attempts = policy.attempts,
         .bytes = trm_engine_bytes(e),
         .slot_bytes = trm_engine_slot_bytes(e),
-        .slots = p->workers * p->o.slots};
+        .slots = p->workers * p->worker[0].station[i].slots};
     for (int k = 0; k < m->layout.count; k++)
         out->parameters += (long)m->layout.param[k].rows * m->layout.param[k].cols;
 }
@@ -420,6 +466,8 @@ int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_
             continue;
         if (!named && strcmp(model_kind(p->model[i]), kind_names[t->kind]) != 0)
             continue;
+        if (t->kind == TRM_KIND_ARC && strcmp(model_kind(p->model[i]), "arc") == 0)
+            return i;
         return trm_task_fits(t, p->model[i], err) ? -1 : i;
     }
     if (named)
@@ -465,8 +513,10 @@ static bool take(trmd_pool *p, trmd_work *const *list, int n, size_t bytes) {
     size_t held_bytes = 0;
     add_elders(p, &held, &held_bytes);
     (void)pthread_mutex_lock(&p->lock);
-    bool taken = trmd_sched_room(&p->sched, n + held, bytes + held_bytes) &&
-                 trmd_sched_add(&p->sched, list, n, bytes);
+    bool arc = list[0]->arc != NULL;
+    bool taken = trmd_sched_room(&p->sched, arc ? 0 : n + held, bytes + held_bytes) &&
+                 (!arc || trmd_arcs_add(&p->arcs, list[0])) &&
+                 trmd_sched_add(&p->sched, list, arc ? 0 : n, bytes);
     if (taken)
         rouse(p);
     (void)pthread_mutex_unlock(&p->lock);

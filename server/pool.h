@@ -17,11 +17,14 @@ typedef struct trmd_pool_options {
     int threads, workers, slots;
     int queue_puzzles;
     size_t queue_bytes;
+    int arc_runs, arc_queue; /* ARC tasks learned at a time; that may wait beside them */
     /* A puzzle has ended; called once for each, from a worker. */
     void (*ended)(void *arg, trmd_work *w);
     /* A lane has made a step; called only for work whose call streams. */
     void (*stepped)(void *arg, trmd_work *w, const trm_lane *lane, trm_engine *e);
     bool (*streams)(const trmd_work *w);
+    /* An ARC task has had a turn and goes on. */
+    void (*turned)(void *arg, trmd_work *w, uint64_t now);
     void *arg;
     struct trmd_metrics *metrics;
 } trmd_pool_options;
@@ -43,6 +46,7 @@ int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_
 
 /* Is there room for n puzzles of so many bytes just now? */
 bool trmd_pool_room(trmd_pool *p, int n, size_t bytes);
+/* An ARC task comes alone. */
 bool trmd_pool_submit(trmd_pool *p, trmd_work *const *work, int n, size_t bytes);
 /* For a caller whose works come one after the other: enter once, then give as there is room. */
 void trmd_pool_enter(trmd_pool *p);

@@ -9,6 +9,7 @@
 enum route {
     POST_SUDOKU,
     POST_MAZE,
+    POST_ARC,
     GET_LIVE,
     GET_READY,
     GET_METRICS,
@@ -23,10 +24,15 @@ static const struct {
     enum route route;
     bool post, open; /* open: no API key asked for */
 } routes[] = {
-    {"/v1/sudoku", POST_SUDOKU, true, false}, {"/v1/maze", POST_MAZE, true, false},
-    {"/livez", GET_LIVE, false, true}, {"/readyz", GET_READY, false, true},
-    {"/metrics", GET_METRICS, false, true}, {"/v1/models", GET_MODELS, false, false},
-    {"/openapi.json", GET_OPENAPI, false, true}, {"/v1/jobs/", JOB, false, false}, /* and an id */
+    {"/v1/sudoku", POST_SUDOKU, true, false},
+    {"/v1/maze", POST_MAZE, true, false},
+    {"/v1/arc", POST_ARC, true, false},
+    {"/v1/jobs/", JOB, false, false}, /* with an id */
+    {"/livez", GET_LIVE, false, true},
+    {"/readyz", GET_READY, false, true},
+    {"/metrics", GET_METRICS, false, true},
+    {"/v1/models", GET_MODELS, false, false},
+    {"/openapi.json", GET_OPENAPI, false, true},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
@@ -129,7 +135,7 @@ static void check_post(trmd_conn *k, bool *now) {
         k->problem.retry_after = wait < 1 ? 1 : (int)(wait + 0.999);
         return;
     }
-    if (!trmd_job_wanted(k) && !trmd_pool_room(a->pool, 1, 0)) {
+    if (k->kind != TRMP_ARC && !trmd_job_wanted(k) && !trmd_pool_room(a->pool, 1, 0)) {
         refuse(k, now, 429, "queue-full", "the queue is full");
         k->problem.retry_after = trmd_pool_retry_after(a->pool);
         *now = cut_off(k, length);
@@ -159,7 +165,9 @@ static void route_known(trmd_conn *k, int i, bool *now) {
         return;
     }
     if (routes[i].post) {
-        k->kind = routes[i].route == POST_MAZE ? TRMP_MAZE : TRMP_SUDOKU;
+        k->kind = routes[i].route == POST_MAZE  ? TRMP_MAZE
+                  : routes[i].route == POST_ARC ? TRMP_ARC
+                                                : TRMP_SUDOKU;
         check_post(k, now);
     }
 }

@@ -41,6 +41,7 @@ typedef struct trmd_work {
     bool coalesced;         /* it ended with a leader */
     int runner;             /* the worker that has it in slots; -1 = none */
     uint64_t due;           /* by which it is sorted: the earliest deadline that depends on it */
+    struct trmd_arc *arc;   /* an ARC task, which stands in arcs.h's lists instead of these */
     uint8_t shown[900];     /* the last step that was streamed */
     bool any_shown;
     /* the scheduler's */

@@ -1,4 +1,5 @@
-/* Requests: JSON bodies of POST /v1/sudoku and /v1/maze into plain structs.
+/* Requests: JSON bodies of POST /v1/sudoku, /v1/maze and /v1/arc into plain structs. Of an ARC
+ * body only the options: the task itself is core's to read.
  *
  * A trmp_request owns its puzzles: trmp_request_free(). Parsing touches nothing else and may
  * run on any thread once json_object_seed() has been called.
@@ -10,7 +11,7 @@
 
 #include "proto/problem.h"
 
-typedef enum trmp_kind { TRMP_SUDOKU, TRMP_MAZE, TRMP_KINDS } trmp_kind;
+typedef enum trmp_kind { TRMP_SUDOKU, TRMP_MAZE, TRMP_ARC, TRMP_KINDS } trmp_kind;
 const char *trmp_kind_name(trmp_kind k);
 
 /* How a puzzle was written, and so how its solution is written. */
@@ -46,7 +47,7 @@ typedef struct trmp_request {
     trmp_kind kind;
     bool many; /* "puzzles": answer with "results" */
     int n;
-    trmp_puzzle *puzzle;
+    trmp_puzzle *puzzle; /* (n); ARC: NULL */
     trmp_options options;
 } trmp_request;
 
@@ -55,7 +56,7 @@ typedef struct trmp_request {
 int trmp_request_parse(trmp_request *out, trmp_kind kind, const char *body, size_t size,
     const trmp_limits *limits, trmp_problem *problem);
 void trmp_request_free(trmp_request *r);
-/* JSON pointer of puzzle i, and of one of its cells as it was written. */
+/* JSON pointer of puzzle i, and of one of its cells as it was written. Not for ARC. */
 void trmp_puzzle_pointer(const trmp_request *r, int i, char *out, size_t size);
 void trmp_cell_pointer(const trmp_request *r, int i, int row, int col, char *out, size_t size);
 
