@@ -47,8 +47,8 @@ function showFault(problem) {
   if (!problem) return;
   const wait = problem.retry_after ? ` Try again in ${count(problem.retry_after, "second")}.` : "";
   $("fault").textContent = (problem.detail || problem.title) + wait;
-  if (problem.pointer?.startsWith("/puzzle") || problem.rule) kind.fault(problem);
-  else if (options.fault(problem)) $("fault").hidden = true;
+  if (options.fault(problem)) $("fault").hidden = true;
+  else kind.fault(problem);
   if (problem.status === 401) $("key").focus();
 }
 
@@ -194,11 +194,11 @@ function open(text, from) {
   const found = kind.puzzlesIn(text);
   if (found.length > 1) {
     [...$("example").querySelectorAll("optgroup")].slice(1).forEach((g) => g.remove());
-    const list = found.slice(0, 500).map((p, i) => [`${from}, puzzle ${i + 1}`, p]);
+    const list = found.slice(0, 500).map(([name, p], i) => [name || `${from}, puzzle ${i + 1}`, p]);
     fillExamples(from, list);
-    $("example").value = found[0];
+    $("example").value = found[0][1];
   }
-  if (setPuzzle(found[0])) announce(`${count(found.length, "puzzle")} from ${from}`);
+  if (setPuzzle(found[0][1])) announce(`${count(found.length, "puzzle")} from ${from}`);
 }
 
 async function openFile(file) {

@@ -1,4 +1,4 @@
-// Puzzles to begin with. The mazes' rows are joined by slashes, X is wall, as in links.
+// Puzzles to begin with, written as in links.
 
 export const EXAMPLES = {
   sudoku: [
@@ -9,8 +9,9 @@ export const EXAMPLES = {
     ["Extreme", ".9.7..1....4.8..2.5....3.....3.7..9..7.6..3..2....5.....64....19...6..8..2...76.."],
   ],
   maze: [
+    ["30 by 30", "...X...X.XX......X.....X....../.X.XX.......XGX.XX..X.X...XX../X.X...X...X..X......XXX.X..X../.....X.X.X.X....X..X.X..XX...X/X.X........XXXXXXXX.XX...XX.../XX.XX.XX.X.XX.XXX.X...S......./...XXXX........XXX.X.X..X..X../X..X....XX...X...X...X.....XXX/X.XX......XXXX..X......XXX..../.....X........XX....XX...XX.../....X.....X.X..X...XXX.......X/XXXX.....X..XXXX.XX.X...X...../.XX....XXXXX..XXX..XXX..X..X../XXX...X...X..X...XX.X.X.....X./.......XXXX.XXX.....X.X...X.X./X.X....X.....X........X...X.../X.X..XX..X....X.X.X.XXXX.X..X./.X....XXX.X..X.XXX.......X...X/..X....X.XX...XXX.X....XX.X..X/X..X.....XXX...X..XXXXX.X...../....X.X.XXXX...X.XX........XXX/.X.....XX..X.X.....XX.XXXXXX.X/......X....X.....X.XX.XX.XX..X/.X.XXXX.........X.XXX...X.XX.X/..X.....X....X.XX.X.X......XXX/..XX.....X..X....XX....XXXX..X/........XX.X....X........X.X.X/........X.........XX.X.X....XX/X...X..XX.X..X.X.X..X.......X./..X...X.....X...X....X...X...X"],
+    ["30 by 30, trickier", "..X.X.X..XX..X.....G.......XX./X...XX.XX..XXX.........XX..X../..X.......XX...XX.XXX...X...XX/.X.........X..X..X...XX..XXX.X/..XXX..X...XX.X.X....XXX...X../..X...X.....XXXXXX.......X.X../...X..XXX.XX..XXX.XXX...X..X../.X...X..X..X.......X.X....XX.X/......XX.X...X....XX.X...X.XX./XX.X..X..X....XXX...XXX.X.XXX./X.X....X.X........X.X....X..../X.X.XX....X....XX.X.XXX......./.X......XXX.........X.....XX../.X......X.X.X..X.X.X..X.X...X./X..X.XX.XXXX.....XX...XXX..X../.X.....XX...XX..X..X.XXX....../....X..XXXXX..X.X...XX.....X../...XXXXX..X..XX.X...X...X...XX/.....X..X.X..XX....XX.....XXX./...........XXXX.X.XX.X..XXX..X/.XXXXX.X..XXX...X.X.X...XX.X../.X...X.....XX...X.XXXX.XXXX.../.XX.X..X....X.X...X......X.XX./X.X..X.X..X.XX.XX.X.X..X....../X..XX.XXX.X..XX.X...XX......../X.X.X......X..X....X.X.X...X../.X.XXX.X..XXXX..X.....X.X...../XX.X..X...XX.X.XX.X....X.X..X./X.XXXX....S..XX....XXX...X..../XXX........XX..X.X.XX....XX..."],
     ["Small", "S.X..../.X...X./.X.XXX./...X.../.XXX.XX/.....X./XX.X..G"],
-    ["Courtyard", "S.....X....X/XXXX..X.XX.X/...X....X.../.X.XXXX.X.X./.X....X.X.X./.XXXX.X...X./....X.XXXXX./XXX.X......./....XXXX.XX./.XXX......X./.....XXXX.X./.XXX....X..G"],
     ["Long way", "S..............X/XXXXXXXXXXXXXX.X/X..............X/X.XXXXXXXXXXXXXX/X..............X/XXXXXXXXXXXXXX.X/X..............X/X.XXXXXXXXXXXXXX/X..............X/XXXXXXXXXXXXXX.X/X..............X/X.XXXXXXXXXXXXXX/X..............G"],
   ],
 };

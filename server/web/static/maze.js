@@ -123,10 +123,10 @@ export class Maze {
     return { puzzle: this.rows };
   }
 
-  // A file: one maze as it looks, or one a line as a CSV's second column.
+  // A file's mazes as [name, text]: one as it looks, or one a line as a CSV's second column.
   puzzlesIn(text) {
     const found = text.split(/\r?\n/).flatMap((line) => line.split(",").find((f) => /^[# .SG]{900}$/.test(f)) ?? []);
-    return found.length ? found : [text];
+    return found.length ? found.map((p) => ["", p]) : [["", text]];
   }
 
   // In links rows are separated by slashes, walls are X.

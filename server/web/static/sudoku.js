@@ -83,10 +83,10 @@ export class Sudoku {
     return { puzzle: this.text() };
   }
 
-  // A file's or a clipboard's puzzles: one a line, or a CSV with them in its second column.
+  // A file's or a clipboard's puzzles as [name, text]: one a line, or a CSV with them in its second column.
   puzzlesIn(text) {
     const found = text.split(/\r?\n/).flatMap((line) => line.split(",").find((f) => /^[0-9._]{81}$/.test(f.trim()))?.trim() ?? []);
-    return found.length ? found : [text];
+    return found.length ? found.map((p) => ["", p]) : [["", text]];
   }
 
   link() {
