@@ -1,9 +1,9 @@
-// Mazes as a person draws and solves them, with a small model.
+// Mazes as a person draws and solves them, with the shipped model.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { bad, use, verdict } from "./support.mjs";
+import { bad, startDaemon, use, verdict } from "./support.mjs";
 
-const open = use("--model", process.env.TEST_MAZE_MODEL);
+const open = use();
 const MAZE = "S.X./X..X/..X./X..G";
 const link = (page) => page.evaluate(() => location.hash);
 const cell = (page, i) => page.locator("#maze-board .cell").nth(i);
@@ -80,11 +80,13 @@ test("two starts are marked", async () => {
 });
 
 test("a kind without a model says so and cannot be sent", async () => {
-  const { page, close } = await open("#sudoku");
-  assert.match(await page.textContent("#missing"), /no sudoku model loaded/);
+  const daemon = await startDaemon("--model", process.env.TEST_SUDOKU_MODEL);
+  const { page, close } = await open("#maze", {}, daemon.url);
+  assert.match(await page.textContent("#missing"), /no maze model loaded/);
   assert.ok(await page.locator("#solve").isDisabled());
-  await page.click("nav a[href='#maze']");
+  await page.click("nav a[href='#sudoku']");
   assert.ok(await page.locator("#missing").isHidden());
   assert.ok(await page.locator("#solve").isEnabled());
   await close();
+  await daemon.stop();
 });
