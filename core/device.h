@@ -38,7 +38,6 @@ typedef struct trm_device_options {
 typedef struct trm_device_input {
     int cells, s, puzzle;
     const int32_t *tokens; /* (cells) */
-    const uint8_t *frame;  /* (TRM_FRAME) */
     const float *rope;     /* (s, hd) */
     const int32_t *near;   /* (4, s) */
 } trm_device_input;

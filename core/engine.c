@@ -148,7 +148,7 @@ int trm_engine_new(
 void trm_engine_free(trm_engine *e) {
     if (!e)
         return;
-    if (e->device)
+    if (e->lib && e->device)
         e->lib->close(e->device);
     free(e->output);
     for (int i = 0; e->work && i < trm_team_size(e->team); i++)
@@ -260,7 +260,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     if (e->device) {
         trm_device_input puzzle = {
-            s->cells, s->s, in->puzzle_identifier, in->tokens, frame_of(in), s->rope, s->near};
+            s->cells, s->s, in->puzzle_identifier, in->tokens, s->rope, s->near};
         e->lib->load(e->device, slot, &puzzle);
         return TRM_OK;
     }

@@ -135,7 +135,7 @@ TRM_BODY gather(const trm_k_gather *a, long row, int lane, float *scratch) {
     (void)scratch;
     place_of(a->shape, row, &i, &p);
     int slot = a->list[i];
-    trm_k_slot none = {0, 0, 1, {0}}, what = slot < 0 ? none : a->slot[slot];
+    trm_k_slot none = {0, 0, 1}, what = slot < 0 ? none : a->slot[slot];
     int real = slot < 0 ? 0 : a->prefix + what.cells;
     long at = ((long)slot * a->max_s + p) * a->d, to = row * a->d;
     trm_four zero = {{0, 0, 0, 0}};
@@ -171,16 +171,12 @@ TRM_BODY embed(const trm_k_embed *a, long row, int lane, float *scratch) {
     (void)scratch;
     place_of(a->shape, row, &i, &p);
     int slot = a->list[i], cell = p - a->prefix;
-    trm_k_slot none = {0, 0, 0, {0}}, what = slot < 0 ? none : a->slot[slot];
+    trm_k_slot none = {0, 0, 0}, what = slot < 0 ? none : a->slot[slot];
     bool real = slot >= 0 && cell < what.cells;
-    const float *from = NULL, *more = NULL;
-    int have = 0, k = cell + 10; /* which of the frame's ten positions */
+    const float *from = NULL;
+    int have = 0;
     if (real && cell >= 0) {
         from = a->emb + (long)a->tokens[(long)slot * a->l + cell] * a->d;
-        have = a->d;
-    } else if (real && a->frame && k >= 0) {
-        from = a->frame + (long)(k ? 7 + k : what.frame[0]) * a->d;
-        more = k ? a->emb + (long)(2 + what.frame[k]) * a->d : NULL;
         have = a->d;
     } else if (real && a->puzzle) {
         from = a->puzzle + (long)what.puzzle * a->ndim + (long)p * a->d;
@@ -188,8 +184,6 @@ TRM_BODY embed(const trm_k_embed *a, long row, int lane, float *scratch) {
     }
     for (int c = lane; c < a->d; c += TRM_LANES) {
         float x = c < have ? from[c] : 0.0f;
-        if (more)
-            x += more[c];
         if (real && a->pos)
             x += a->pos[(long)p * a->d + c];
         a->e[row * a->d + c] = real ? a->scale * x : 0.0f;

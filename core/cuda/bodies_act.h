@@ -206,6 +206,19 @@ TRM_BODY FN(unit_means)(const trm_k_unit_means *a, long item, int lane, float *s
     }
 }
 
+TRM_BODY FN(shift)(const trm_k_shift *a, long row, int lane, float *scratch) {
+    int i, p, quarter = a->n / 4;
+    (void)scratch;
+    place_of(a->shape, row, &i, &p);
+    int slot = a->list[i];
+    for (int c = lane; c < a->n; c += TRM_LANES) {
+        const int *near = a->near + slot * a->near_stride + (long)(c / quarter) * a->max_s;
+        int from = slot < 0 ? -1 : near[p];
+        ((ACT *)a->out)[row * a->n + c] =
+            from < 0 ? PUT(0.0f) : ((const ACT *)a->in)[(row + from - p) * a->n + c];
+    }
+}
+
 /* The weight of a cell's own value against its neighbour's. */
 TRM_INLINE float FN(near_weight)(
     const ACT *q, const ACT *own, const ACT *other, int hd, float scale, int lane) {

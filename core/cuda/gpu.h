@@ -43,7 +43,7 @@ struct trm_device {
     int act;                                        /* bytes of an element */
     float *w;                                       /* flat, f32 */
     trm_gpu_layer *layer;
-    const float *embed, *pos, *puzzle, *frame, *lm_head, *q_head, *q_bias, *h_init, *l_init;
+    const float *embed, *pos, *puzzle, *lm_head, *q_head, *q_bias, *h_init, *l_init;
     /* slots, and their mirrors in pinned memory; rope and near have one table for all where
      * every puzzle fills the canvas */
     trm_k_slot *slot, *host_slot;

@@ -80,7 +80,6 @@ static void make_weights(struct asker *k, const float *w) {
     g->embed = weight(g, TRM_W_EMBED);
     g->pos = weight(g, TRM_W_POS);
     g->puzzle = weight(g, TRM_W_PUZZLE);
-    g->frame = weight(g, TRM_W_FRAME);
     g->lm_head = weight(g, TRM_W_LM_HEAD);
     g->q_head = weight(g, TRM_W_Q_HEAD);
     g->q_bias = weight(g, TRM_W_Q_BIAS);
@@ -116,7 +115,7 @@ static void make_slots(struct asker *k) {
     size_t n = (size_t)g->slots, l = (size_t)g->c.seq_len, sd = (size_t)g->max_s * (size_t)g->d;
     size_t tables = g->c.packed ? n : 1;
     size_t rope = rotates(g) ? (size_t)g->max_s * (size_t)g->hd : 0;
-    size_t near = g->c.pos_encodings == TRM_POS_NEIGHBOURS ? 4 * (size_t)g->max_s : 0;
+    size_t near = g->near_table ? 4 * (size_t)g->max_s : 0;
     g->rope_stride = g->c.packed ? (long)rope : 0;
     g->near_stride = g->c.packed ? (long)near : 0;
     g->slot = ask(k, n, sizeof *g->slot);
@@ -158,6 +157,7 @@ static void make_work(struct asker *k) {
     w->h = w->h_t = w->att =
         ask(k, larger(rows * in, mlp ? in_t * n * d : rows * (size_t)g->mixed), act);
     w->inv1 = w->inv2 = ask(k, larger(rows, n * d), 4);
+    g->mix = g->gated && g->near_table ? ask(k, rows * (size_t)g->mixed, act) : NULL;
     if (!g->dense)
         return;
     size_t one = heads * s * ld * (4 + act), fit = SCORE_BYTES / one;
@@ -211,6 +211,8 @@ static int open_with(trm_device **out, const trm_device_options *o, int slots, t
     g->wide = o->mix_in;
     g->mixed = o->mix_out;
     g->dense = o->dense;
+    g->near_table = o->near;
+    g->gated = o->gated;
     g->act = bf16 ? 2 : 4;
     struct asker k = {g, err, trm_dev_open(&g->dev, bf16, err)};
     if (!k.r)
@@ -247,7 +249,7 @@ void trm_gpu_close(trm_device *g) {
         return;
     void *device[] = {g->w, g->slot, g->tokens, g->slot_y, g->slot_z, g->rope, g->near, g->list,
         g->y, g->z, g->e, g->work.xa0, g->work.gu, g->work.h, g->work.inv1, g->work.lse, g->scores,
-        g->p, g->heads, g->answer, g->confidence, g->logits, g->q};
+        g->p, g->mix, g->heads, g->answer, g->confidence, g->logits, g->q};
     void *pinned[] = {g->host_slot, g->host_tokens, g->host_rope, g->host_near, g->host_list,
         g->host_answer, g->host_confidence, g->host_logits, g->host_q};
     for (int i = 0; i < TRM_GPU_BUCKETS; i++)

@@ -123,13 +123,24 @@ static void attention_dense(trm_device *g, const trm_gpu_place *p) {
     trm_dev_unheads(g->dev, &a, trm_gpu_rows(g));
 }
 
+/* Unit means and shifts: a SwiGLU whose channels come from other cells. */
+static void mix_gated(trm_device *g, const trm_gpu_place *p) {
+    swiglu(g, g->near_table ? g->mix : p->att, p->qkv, trm_gpu_rows(g), g->mixed);
+    if (g->near_table) {
+        trm_k_shift a = {
+            g->shape, g->list, g->mix, p->att, g->near, g->near_stride, g->max_s, g->mixed};
+        trm_dev_shift(g->dev, &a, trm_gpu_rows(g));
+    } else {
+        trm_k_unit_means a = {p->att, g->mixed};
+        trm_dev_unit_means(g->dev, &a, (long)g->shape.b * 27);
+    }
+}
+
 static void attention(trm_device *g, const trm_gpu_place *p) {
     int heads = g->c.num_heads;
     float scale = 1.0f / sqrtf((float)g->hd);
-    if (g->c.pos_encodings == TRM_POS_UNIT_MEANS) {
-        trm_k_unit_means a = {p->att, g->mixed};
-        swiglu(g, p->att, p->qkv, trm_gpu_rows(g), g->mixed);
-        trm_dev_unit_means(g->dev, &a, (long)g->shape.b * 27);
+    if (g->gated) {
+        mix_gated(g, p);
     } else if (g->c.pos_encodings == TRM_POS_UNITS) {
         trm_k_units a = {p->qkv, p->att, heads, g->hd, scale};
         trm_dev_units(g->dev, &a, (long)g->shape.b * heads * 9);

@@ -8,7 +8,6 @@
 void trm_gpu_load(trm_device *g, int slot, const trm_device_input *in) {
     size_t l = (size_t)g->c.seq_len, at = (size_t)slot;
     g->host_slot[slot] = (trm_k_slot){.cells = in->cells, .puzzle = in->puzzle, .fresh = 1};
-    memcpy(g->host_slot[slot].frame, in->frame, TRM_FRAME);
     g->slot_s[slot] = in->s;
     memcpy(g->host_tokens + at * l, in->tokens, (size_t)in->cells * sizeof *in->tokens);
     if (in->rope && (g->c.packed || !g->places_up))
@@ -134,7 +133,6 @@ static void begin(trm_device *g) {
         .emb = g->embed,
         .pos = g->pos,
         .puzzle = g->puzzle,
-        .frame = g->frame,
         .l = g->c.seq_len,
         .d = g->d,
         .prefix = g->c.puzzle_emb_len,

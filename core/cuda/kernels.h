@@ -18,7 +18,6 @@ typedef struct trm_k_shape {
 /* What is known of a slot's puzzle; -1 in a list of slots is a place left empty. */
 typedef struct trm_k_slot {
     int cells, puzzle, fresh; /* fresh: latents begin anew */
-    uint8_t frame[12];        /* TRM_FRAME of them, for models with frames */
 } trm_k_slot;
 
 enum { TRM_CHUNK = 1024 }; /* elements of one item of an elementwise kernel */
@@ -40,9 +39,9 @@ typedef struct trm_k_embed {
     trm_k_shape shape;
     const int *list;
     const trm_k_slot *slot;
-    const int *tokens;                       /* (slots, l) */
-    float *e;                                /* (rows, d) */
-    const float *emb, *pos, *puzzle, *frame; /* NULL where the model has none */
+    const int *tokens;               /* (slots, l) */
+    float *e;                        /* (rows, d) */
+    const float *emb, *pos, *puzzle; /* NULL where the model has none */
     int l, d, prefix, ndim;
     float scale;
 } trm_k_embed;
@@ -122,6 +121,17 @@ typedef struct trm_k_unit_means {
     int n;
 } trm_k_unit_means;
 
+/* item = row: out (rows, n) has each quarter of in's channels from a neighbour; see rows.h. */
+typedef struct trm_k_shift {
+    trm_k_shape shape;
+    const int *list;
+    const void *in;
+    void *out;
+    const int *near;
+    long near_stride;
+    int max_s, n;
+} trm_k_shift;
+
 /* item = (row, head): attention to a neighbour; see rows.h. */
 typedef struct trm_k_near {
     trm_k_shape shape;
@@ -173,7 +183,8 @@ typedef struct trm_k_to_act {
 #define TRM_KERNELS_ACT(X)                                                                         \
     X(add)                                                                                         \
     X(norm)                                                                                        \
-    X(norm_t) X(swiglu) X(heads) X(unheads) X(softmax) X(units) X(unit_means) X(near) X(to_act)
+    X(norm_t)                                                                                      \
+    X(swiglu) X(heads) X(unheads) X(softmax) X(units) X(unit_means) X(shift) X(near) X(to_act)
 #define TRM_KERNELS_F32(X) X(gather) X(scatter) X(embed) X(head) X(argmax) X(q_head)
 
 #endif

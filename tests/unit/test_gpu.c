@@ -32,6 +32,8 @@ static const char *const configs[] = {
     "\"q_mean\":true," PREFIX "}",
     "{" SMALL "\"seq_len\":400,\"vocab_size\":6,\"pos_encodings\":\"neighbours\",\"packed\":true,"
     "\"puzzle_emb_ndim\":0,\"q_mean\":true}",
+    "{" SMALL "\"seq_len\":400,\"vocab_size\":6,\"pos_encodings\":\"shifts\",\"packed\":true,"
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true}",
     "{" SMALL "\"seq_len\":100,\"vocab_size\":6,\"pos_encodings\":\"neighbours\","
     "\"puzzle_emb_ndim\":0}",
 };
@@ -77,8 +79,11 @@ static int load(trm_engine *e, int slot, uint64_t seed) {
         row[i] = (uint8_t)(i / cols);
         col[i] = (uint8_t)(i % cols);
     }
-    trm_input in = {rows * cols, tokens, c->packed ? row : NULL, c->packed ? col : NULL,
-        c->puzzle_emb_ndim ? (int)trm_rng_below(&rng, 3) : 0};
+    trm_input in = {.cells = rows * cols,
+        .tokens = tokens,
+        .row = c->packed ? row : NULL,
+        .col = c->packed ? col : NULL,
+        .puzzle_identifier = c->puzzle_emb_ndim ? (int)trm_rng_below(&rng, 3) : 0};
     if (trm_engine_load(e, slot, &in, &err))
         fail_msg("%s", err.text);
     return in.cells;
