@@ -117,7 +117,7 @@ uint64_t trm_arc_pair_hash(const trm_arc_pair *pair) {
     uint64_t least = UINT64_MAX;
     for (int sym = 0; sym < 8; sym++) {
         trm_arc_frame f;
-        trm_arc_grid in, out;
+        trm_arc_grid in = {0}, out = {0};
         trm_arc_frame_identity(&f);
         f.sym = (uint8_t)sym;
         trm_arc_frame_apply(&in, &f, &pair->input);

@@ -25,8 +25,10 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
 static uint64_t hash_of(const trmd_work *w) {
     const trm_task *t = &w->task;
     const int what[] = {
-        w->model, t->kind, t->policy.max_steps, t->policy.attempts, (int)t->policy.halt};
-    uint64_t h = mix(0xcbf29ce484222325u, what, sizeof what);
+        w->model, (int)t->kind, t->policy.max_steps, t->policy.attempts, (int)t->policy.halt};
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < sizeof what / sizeof *what; i++)
+        h = (h ^ (uint64_t)what[i]) * 0x100000001b3u;
     if (t->kind == TRM_KIND_SUDOKU)
         return mix(h, t->puzzle.sudoku.cell, sizeof t->puzzle.sudoku.cell);
     const trm_maze *m = &t->puzzle.maze;
