@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "auth.h"
+#include "cache.h"
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
@@ -48,6 +49,7 @@ typedef struct trmd_app {
     trmd_metrics *metrics;
     trmd_auth *auth; /* NULL = no keys asked for */
     trmd_ratelimit *limit;
+    trmd_cache *cache; /* NULL = none */
     struct trmd_mailbox *mailbox;
     struct trmd_jobs *jobs;
     int argc;

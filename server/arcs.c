@@ -103,18 +103,28 @@ bool trmd_arcs_add(trmd_arcs *s, trmd_work *w) {
     return true;
 }
 
-trmd_work *trmd_arcs_take(trmd_arcs *s, uint64_t now) {
+/* From the line: one that is late or left, else the first if one more may run. */
+static trmd_work **next_in_line(trmd_arcs *s, uint64_t now) {
     trmd_work **at = &s->line;
     while (*at && now < (*at)->deadline && !atomic_load(&(*at)->cancelled))
         at = &(*at)->next;
-    if (!*at && s->running < s->most_running)
-        at = &s->line;
+    return !*at && s->running < s->most_running ? &s->line : at;
+}
+
+trmd_work *trmd_arcs_take(trmd_arcs *s, uint64_t now) {
+    trmd_work **at = next_in_line(s, now);
     if (*at) {
         s->waiting--;
         s->running++;
         return pull(at);
     }
     return s->ring ? pull(&s->ring) : NULL;
+}
+
+int trmd_arcs_model(trmd_arcs *s, uint64_t now) {
+    const trmd_work *w = *next_in_line(s, now);
+    w = w ? w : s->ring;
+    return w ? w->model : -1;
 }
 
 void trmd_arcs_back(trmd_arcs *s, trmd_work *w) {

@@ -42,6 +42,8 @@ void trmd_arcs_init(trmd_arcs *s, int running, int waiting);
 bool trmd_arcs_add(trmd_arcs *s, trmd_work *w);
 /* The work whose turn is next, or NULL. It may be cancelled or late, also one from the line. */
 trmd_work *trmd_arcs_take(trmd_arcs *s, uint64_t now);
+/* The model of the work that take() would give, or -1. */
+int trmd_arcs_model(trmd_arcs *s, uint64_t now);
 /* After its turn: to the end of the ring; or gone. */
 void trmd_arcs_back(trmd_arcs *s, trmd_work *w);
 void trmd_arcs_gone(trmd_arcs *s);

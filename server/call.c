@@ -11,7 +11,7 @@
 
 /* SEARCH_NODES: what a request may cost the loop thread to find that a puzzle has no solution,
  * some 25 ms in all; what is left undecided is simply worked on. */
-enum { MAX_EVENTS = 512, SEARCH_NODES = 50000 };
+enum { MAX_EVENT_BYTES = 256 * 1024, SEARCH_NODES = 50000 };
 
 static void to_sudoku(trm_sudoku *out, const trmp_puzzle *p) {
     memcpy(out->cell, p->cell, sizeof out->cell);
@@ -136,15 +136,36 @@ static int make_works(
     return 0;
 }
 
+static void count_answer(const trmd_call *c, const trmd_work *w);
+
+/* An equal request was answered before. A stream shows its own steps. */
+static bool remembered(const trmd_call *c, trmd_work *w) {
+    trmd_app *a = c->app;
+    if (!a->cache || c->streaming)
+        return false;
+    bool hit = trmd_cache_get(a->cache, trmd_pool_model(c->pool, w->model)->id, w);
+    trmd_count(a->metrics, TRMD_M_CACHE, 1, TRMD_LABELS(hit ? "hit" : "miss"));
+    if (!hit)
+        return false;
+    w->ended = trmd_now();
+    w->done = true;
+    count_answer(c, w);
+    return true;
+}
+
 static int submit(trmd_call *c, trmp_problem *p) {
     trmd_work **list = calloc((size_t)c->n, sizeof(trmd_work *));
     if (!list)
         return trmp_problem_set(p, 503, "unavailable", NULL, "out of memory");
-    for (int i = 0; i < c->n; i++)
-        list[i] = &c->work[i];
-    bool taken = trmd_pool_submit(c->pool, list, c->n, c->bytes);
+    c->left = 0;
+    for (int i = 0; i < c->n; i++) {
+        c->work[i].alone = c->streaming || !c->app->o.coalesce;
+        if (!remembered(c, &c->work[i]))
+            list[c->left++] = &c->work[i];
+    }
+    c->submitted = c->left > 0 && trmd_pool_submit(c->pool, list, c->left, c->bytes);
     free(list);
-    if (taken)
+    if (c->submitted || c->left == 0)
         return 0;
     if (c->request.kind == TRMP_ARC) {
         (void)trmp_problem_set(
@@ -153,7 +174,7 @@ static int submit(trmd_call *c, trmp_problem *p) {
         return -1;
     }
     (void)trmp_problem_set(p, 429, "queue-full", NULL,
-        "the queue has no room for %d puzzle%s just now", c->n, c->n == 1 ? "" : "s");
+        "the queue has no room for %d puzzle%s just now", c->left, c->left == 1 ? "" : "s");
     p->retry_after = trmd_pool_retry_after(c->pool);
     return -1;
 }
@@ -235,6 +256,7 @@ int trmd_call_start_job(trmd_call **out, trmd_app *a, trmp_kind kind, const char
     if (!c)
         return -1;
     c->run = run;
+    c->submitted = true;
     trmd_pool_enter(c->pool);
     a->calls++;
     *out = c;
@@ -272,7 +294,8 @@ bool trmd_call_cancel(trmd_call *c) {
 static void free_if_through(trmd_call *c) {
     if (c->conn || c->run || c->left > 0)
         return;
-    trmd_pool_leave(c->pool, c->bytes);
+    if (c->submitted)
+        trmd_pool_leave(c->pool, c->bytes);
     c->app->calls--;
     call_free(c);
 }
@@ -295,7 +318,7 @@ static const char *status_of(const trmd_work *w) {
     return strcmp(w->halt, "deadline") == 0 ? "deadline" : "unsolved";
 }
 
-void trmd_call_ended(trmd_call *c, trmd_work *w) {
+static void count_answer(const trmd_call *c, const trmd_work *w) {
     struct trmd_metrics *m = c->app->metrics;
     const char *kind = trmp_kind_name(c->request.kind);
     double queue = (double)((w->started ? w->started : w->ended) - w->queued) * 1e-9;
@@ -307,6 +330,13 @@ void trmd_call_ended(trmd_call *c, trmd_work *w) {
     trmd_observe(m, TRMD_M_COMPUTE_SECONDS, compute, TRMD_LABELS(kind));
     trmd_observe(m, TRMD_M_STEPS_PER_ANSWER, w->task.steps, TRMD_LABELS(kind));
     trmd_observe(m, TRMD_M_ATTEMPTS_PER_ANSWER, w->task.started, TRMD_LABELS(kind));
+    trmd_count(m, TRMD_M_COALESCED, w->coalesced, TRMD_LABELS(kind));
+}
+
+void trmd_call_ended(trmd_call *c, trmd_work *w) {
+    count_answer(c, w);
+    if (c->app->cache)
+        trmd_cache_put(c->app->cache, trmd_pool_model(c->pool, w->model)->id, w);
     c->left--;
     if (c->run)
         trmd_run_stepped(c->run);
@@ -395,7 +425,7 @@ double trmd_call_seconds(const trmd_call *c, double *queue, double *compute) {
     return (double)(end - c->began) * 1e-9;
 }
 
-/* Appends an event. A reader too slow for MAX_EVENTS steps misses some; never the last. */
+/* Appends an event. A reader too slow for MAX_EVENT_BYTES misses steps; never the end. */
 static void push_event(trmd_call *c, const char *name, const char *json, bool must) {
     size_t room = strlen(name) + strlen(json) + 32;
     trmd_event *e = malloc(sizeof *e + room);
@@ -404,11 +434,11 @@ static void push_event(trmd_call *c, const char *name, const char *json, bool mu
     e->next = NULL;
     e->size = (size_t)snprintf(e->text, room, "event: %s\ndata: %s\n\n", name, json);
     (void)pthread_mutex_lock(&c->lock);
-    bool take = must || c->waiting_events < MAX_EVENTS;
+    bool take = must || c->event_bytes + e->size <= MAX_EVENT_BYTES;
     if (take) {
         *c->last = e;
         c->last = &e->next;
-        c->waiting_events++;
+        c->event_bytes += e->size;
     }
     (void)pthread_mutex_unlock(&c->lock);
     if (!take)
@@ -420,7 +450,7 @@ trmd_event *trmd_call_take_event(trmd_call *c) {
     trmd_event *e = c->first;
     if (e) {
         c->first = e->next;
-        c->waiting_events--;
+        c->event_bytes -= e->size;
         if (!c->first)
             c->last = &c->first;
     }

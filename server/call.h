@@ -31,8 +31,9 @@ typedef struct trmd_call {
     bool streaming;
     pthread_mutex_t lock; /* events */
     trmd_event *first, **last;
-    int waiting_events;
+    size_t event_bytes;           /* waiting to be written */
     char *told;                   /* an ARC job's last progress; under lock */
+    bool submitted;               /* the pool has some of its works */
     bool finished;                /* the done event is queued */
     struct trmd_call *next_ready; /* mailbox */
     bool ready;

@@ -156,6 +156,8 @@ static enum MHD_Result take_body(trmd_conn *k, const char *data, size_t *size) {
     return MHD_YES;
 }
 
+static enum MHD_Result end_call(trmd_conn *k);
+
 static enum MHD_Result begin_call(trmd_conn *k) {
     trmp_problem p;
     trmd_app *a = k->app;
@@ -170,6 +172,8 @@ static enum MHD_Result begin_call(trmd_conn *k) {
     k->body = NULL;
     if (k->streaming)
         return trmd_answer_stream(k);
+    if (k->call->left == 0) /* all remembered */
+        return end_call(k);
     trmd_conn_suspend(k);
     return MHD_YES;
 }
@@ -267,6 +271,7 @@ void trmd_http_completed(
     *state = NULL;
     trmd_arrived(a, k);
     trmd_admin_forget(k);
+    trmd_stream_end(k);
     log_request(k, k->gone ? MHD_REQUEST_TERMINATED_CLIENT_ABORT : code);
     trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, -1, NULL);
     if (k->call)

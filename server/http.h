@@ -24,6 +24,7 @@ typedef struct trmd_conn {
     bool streaming;
     trmd_call *call;
     trmd_event *event; /* being written to a stream */
+    uv_timer_t *ping;  /* of a stream */
     size_t event_at;
     uv_poll_t *watch;
     uint64_t waits_for; /* the reload whose end it awaits; 0 = none */
@@ -56,6 +57,7 @@ enum MHD_Result trmd_answer_stream(trmd_conn *k);
 enum MHD_Result trmd_answer_events(trmd_conn *k, MHD_ContentReaderCallback reader);
 /* Copies on from k->event and frees it after its last byte. */
 ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room);
+void trmd_stream_end(trmd_conn *k);
 /* Adds the headers that every answer carries, queues r and gives it up. NULL is MHD_NO. */
 enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason);
 

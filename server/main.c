@@ -30,6 +30,8 @@ static int start(trmd_app *a, trm_error *err) {
         r = trmd_auth_open(&a->auth, a->o.api_keys_file, err);
     if (!r && a->o.rate_limit > 0)
         r = trmd_ratelimit_new(&a->limit, a->o.rate_limit, a->o.rate_burst, 65536, err);
+    if (!r && a->o.cache_entries > 0)
+        r = trmd_cache_new(&a->cache, a->o.cache_entries, err);
     if (!r)
         r = trmd_models_start(a, err);
     if (!r)
@@ -61,6 +63,7 @@ static void stop(trmd_app *a) {
     trmd_mailbox_free(a->mailbox);
     trmd_auth_free(a->auth);
     trmd_ratelimit_free(a->limit);
+    trmd_cache_free(a->cache);
     trmd_metrics_free(a->metrics);
     trmd_tls_unload();
 }
@@ -70,8 +73,7 @@ static int check_parts(const trmd_options *o, trm_error *err) {
     const struct {
         bool set;
         const char *name, *instead;
-    } parts[] = {{o->cache_entries > 0, "cache_entries", "there is no answer cache yet"},
-        {o->jobs[0], "jobs", "jobs are kept in state_dir or in memory"}};
+    } parts[] = {{o->jobs[0], "jobs", "jobs are kept in state_dir or in memory"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].set)
             return trm_fail(err, TRM_E_UNSUPPORTED, "%s is not in this version: %s", parts[i].name,

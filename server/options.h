@@ -70,9 +70,11 @@ typedef struct trmd_options {
     int idle_timeout_ms;    /* a connection without traffic */
     int request_timeout_ms; /* first byte of a request to its last */
     int drain_delay_ms, drain_timeout_ms;
+    int stream_ping_ms;
     int hung_after_ms; /* an engine thread that has work and does not move */
 
     /* state */
+    bool coalesce;     /* equal work in flight is computed once */
     int cache_entries; /* 0 = no cache */
     char *state_dir;   /* "" = jobs live in memory */
     int job_queue, jobs_kept, job_runs;

@@ -30,6 +30,7 @@ struct worker {
     pthread_t thread;
     bool started;
     struct station *station; /* one per model */
+    trmd_turns turns;
     atomic_bool working;
     atomic_uint_fast64_t beat;
     int threads;
@@ -117,10 +118,18 @@ static void drop_waiting(trmd_pool *p, uint64_t now, int runner) {
     }
 }
 
+/* Slots that later attempts may still take. */
+static int later_room(const struct station *s) {
+    int room = trmd_sched_later_slots(s->slots);
+    for (int i = 0; i < s->slots; i++)
+        room -= s->lane[i].work && s->lane[i].lane.attempt > 0;
+    return room;
+}
+
 /* With processors to spare, another attempt at a puzzle that is already running. */
 static trmd_work *spare(const struct worker *k, const struct station *s) {
     trmd_work *best = NULL;
-    if (s->busy >= k->threads)
+    if (s->busy >= k->threads || later_room(s) <= 0)
         return NULL;
     for (int i = 0; i < s->slots; i++) {
         trmd_work *w = s->lane[i].work;
@@ -154,7 +163,7 @@ static void fill(struct worker *k, int model, uint64_t now) {
         if (s->lane[i].work)
             continue;
         (void)pthread_mutex_lock(&p->lock);
-        trmd_work *w = trmd_sched_take(&p->sched, model, now);
+        trmd_work *w = trmd_sched_take(&p->sched, model, now, later_room(s) > 0);
         if (w)
             w->runner = k->number;
         (void)pthread_mutex_unlock(&p->lock);
@@ -200,15 +209,13 @@ static void advance(struct worker *k, struct station *s, int slot) {
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-static bool step(struct worker *k, int model) {
+static void step(struct worker *k, int model) {
     struct station *s = &k->station[model];
     trm_error err;
     int n = 0;
     for (int i = 0; i < s->slots; i++)
         if (s->lane[i].work)
             s->slot[n++] = i;
-    if (!n)
-        return false;
     uint64_t began = trmd_now();
     if (trm_engine_step(s->engine, s->slot, n, &err)) {
         for (int i = 0; i < n; i++) {
@@ -218,12 +225,13 @@ static bool step(struct worker *k, int model) {
                 end_work(k->pool, w, "error", trmd_now());
             }
         }
-        return true;
+        return;
     }
-    count_step(k, model, n, trmd_now() - began);
+    uint64_t spent = trmd_now() - began;
+    trmd_turn_spent(&k->turns, model, spent);
+    count_step(k, model, n, spent);
     for (int i = 0; i < n; i++)
         advance(k, s, s->slot[i]);
-    return true;
 }
 
 static void count_arcs(trmd_pool *p) {
@@ -231,8 +239,8 @@ static void count_arcs(trmd_pool *p) {
     trmd_gauge_set(p->o.metrics, TRMD_M_ARC_TASKS, p->arcs.waiting, TRMD_LABELS("waiting"));
 }
 
-/* One micro-batch of the ARC task whose turn it is. */
-static bool arc_turn(struct worker *k) {
+/* One micro-batch of the ARC task whose turn it is; another worker may have been quicker. */
+static void arc_turn(struct worker *k) {
     static const char *const phases[] = {"training", "predicting", "predicting"};
     trmd_pool *p = k->pool;
     uint64_t began = trmd_now();
@@ -242,7 +250,7 @@ static bool arc_turn(struct worker *k) {
     count_arcs(p);
     (void)pthread_mutex_unlock(&p->lock);
     if (!w)
-        return false;
+        return;
     const trm_arc_options o = {.backend = p->o.backend, .threads = k->threads};
     trmd_arc *a = w->arc;
     double held = (double)a->bytes;
@@ -251,6 +259,7 @@ static bool arc_turn(struct worker *k) {
     trmd_gauge_add(p->o.metrics, TRMD_M_ARC_BYTES, (double)a->bytes - held, NULL);
     trmd_observe(p->o.metrics, TRMD_M_ARC_TURN_SECONDS, (double)(now - began) * 1e-9,
         TRMD_LABELS(phases[a->progress.phase]));
+    trmd_turn_spent(&k->turns, w->model, now - began);
     if (!halt)
         p->o.turned(p->o.arg, w, now);
     (void)pthread_mutex_lock(&p->lock);
@@ -263,23 +272,39 @@ static bool arc_turn(struct worker *k) {
     (void)pthread_mutex_unlock(&p->lock);
     if (halt)
         tell_end(p, w, halt, now);
-    return true;
+}
+
+/* Every station is brought up to date; then one model makes a step, or one ARC task a
+ * micro-batch. False if there is nothing to do. */
+static bool round_of(struct worker *k) {
+    trmd_pool *p = k->pool;
+    bool busy[TRMD_MODELS] = {false};
+    uint64_t now = trmd_now();
+    atomic_store(&k->beat, now);
+    drop_waiting(p, now, k->number);
+    (void)pthread_mutex_lock(&p->lock);
+    int arc = trmd_arcs_model(&p->arcs, now); /* the model whose time it takes */
+    (void)pthread_mutex_unlock(&p->lock);
+    for (int m = 0; m < p->models; m++) {
+        drop_overdue(k, &k->station[m], now);
+        fill(k, m, now);
+        busy[m] = m == arc;
+        for (int i = 0; i < k->station[m].slots; i++)
+            busy[m] |= k->station[m].lane[i].work != NULL;
+    }
+    int m = trmd_turn_next(&k->turns, busy, p->models);
+    if (m >= 0 && m == arc)
+        arc_turn(k);
+    else if (m >= 0)
+        step(k, m);
+    return m >= 0;
 }
 
 static void *work(void *arg) {
     struct worker *k = arg;
     trmd_pool *p = k->pool;
     for (;;) {
-        bool any = false;
-        for (int m = 0; m < p->models; m++) {
-            uint64_t now = trmd_now();
-            atomic_store(&k->beat, now);
-            drop_waiting(p, now, k->number);
-            drop_overdue(k, &k->station[m], now);
-            fill(k, m, now);
-            any |= step(k, m);
-        }
-        any |= arc_turn(k);
+        bool any = round_of(k);
         (void)pthread_mutex_lock(&p->lock);
         bool stop = p->stop;
         if (!any && !stop && trmd_sched_idle(&p->sched) && trmd_arcs_idle(&p->arcs)) {

@@ -1,7 +1,7 @@
 /* The worker pool: threads that own engines and run the step loop.
  *
- * The pool holds the scheduler behind one lock. Each worker owns one engine per model and
- * steps them in turn, so kinds share the processors fairly. Finished work and streamed steps
+ * The pool holds the scheduler behind one lock. Each worker owns one engine per model; those
+ * that have work share its time equally. Finished work and streamed steps
  * go out through callbacks on the worker's thread: they must only queue and wake.
  */
 #ifndef TRMD_POOL_H

@@ -147,15 +147,19 @@ static trmd_work *take_from(trmd_work **at, uint64_t now) {
     return w;
 }
 
-trmd_work *trmd_sched_take(trmd_sched *s, int model, uint64_t now) {
+int trmd_sched_later_slots(int slots) {
+    return slots - slots / 4;
+}
+
+trmd_work *trmd_sched_take(trmd_sched *s, int model, uint64_t now, bool later) {
     struct trmd_queue *q = &s->queue[model];
-    bool again_first = s->picks % 4 == 3;
+    bool again_first = later && s->picks % 4 == 3;
     trmd_work *w = again_first ? take_from(&q->again, now) : NULL;
     if (!w) {
         w = take_from(&q->fresh, now);
         s->waiting -= w != NULL;
     }
-    if (!w)
+    if (!w && later)
         w = take_from(&q->again, now);
     s->picks += w != NULL;
     if (w)
@@ -271,4 +275,25 @@ bool trmd_sched_idle(const trmd_sched *s) {
 int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s) {
     double seconds = puzzles_per_s > 0 ? (double)s->waiting / puzzles_per_s : 1;
     return seconds < 1 ? 1 : seconds > 60 ? 60 : (int)seconds;
+}
+
+/* Whoever comes back to work starts level with the one who has had least. */
+int trmd_turn_next(trmd_turns *t, const bool *busy, int n) {
+    uint64_t least = UINT64_MAX;
+    int next = -1;
+    for (int i = 0; i < n; i++)
+        if (busy[i] && t->busy[i] && t->spent[i] < least)
+            least = t->spent[i];
+    for (int i = 0; i < n; i++) {
+        if (busy[i] && !t->busy[i] && least != UINT64_MAX && t->spent[i] < least)
+            t->spent[i] = least;
+        t->busy[i] = busy[i];
+        if (busy[i] && (next < 0 || t->spent[i] < t->spent[next]))
+            next = i;
+    }
+    return next;
+}
+
+void trmd_turn_spent(trmd_turns *t, int model, uint64_t ns) {
+    t->spent[model] += ns;
 }

@@ -73,9 +73,13 @@ bool trmd_sched_add(trmd_sched *s, trmd_work *const *work, int n, size_t bytes);
 void trmd_sched_leave(trmd_sched *s, size_t bytes);
 /* Back from an attempt, wanting another. */
 void trmd_sched_again(trmd_sched *s, trmd_work *w);
-/* The next puzzle for a free slot of `model`, or NULL. Never one that is cancelled or late:
+/* The next puzzle for a free slot of `model`, or NULL; one that has had an attempt only if
+ * `later`. Never one that is cancelled or late:
  * those come out of trmd_sched_overdue(). */
-trmd_work *trmd_sched_take(trmd_sched *s, int model, uint64_t now);
+trmd_work *trmd_sched_take(trmd_sched *s, int model, uint64_t now, bool later);
+/* Of so many slots, how many later attempts may take: the others are for fresh puzzles, which
+ * therefore do not wait for an attempt at a hard one to end. */
+int trmd_sched_later_slots(int slots);
 /* Takes out one waiting puzzle that is cancelled or past its deadline, or NULL. A follower of
  * a work in slots is taken out only by that one's worker, `runner`, with what has been found
  * so far. */
@@ -87,5 +91,16 @@ bool trmd_sched_idle(const trmd_sched *s);
 /* Seconds until a place may be free again, for Retry-After: waiting puzzles by the rate at
  * which they have been leaving, 1 to 60. */
 int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s);
+
+/* Turns: which model makes the next step. Those that have work share the time, whatever their
+ * steps cost; one that had none does not save its time up. */
+typedef struct trmd_turns {
+    uint64_t spent[TRMD_MODELS]; /* ns */
+    bool busy[TRMD_MODELS];
+} trmd_turns;
+
+/* The model among n whose turn it is, of those that are busy; -1 if none is. */
+int trmd_turn_next(trmd_turns *t, const bool *busy, int n);
+void trmd_turn_spent(trmd_turns *t, int model, uint64_t ns);
 
 #endif

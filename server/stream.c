@@ -1,5 +1,5 @@
 /* Server-sent events: a response whose reader takes the call's events one by one and suspends
- * the connection while there is none. Loop thread only. */
+ * the connection while there is none; a timer sends a comment then. Loop thread only. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +35,43 @@ ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room) {
     return (ssize_t)n;
 }
 
+static void on_ping(uv_timer_t *t) {
+    static const char comment[] = ": ping\n\n";
+    trmd_conn *k = t->data;
+    if (!k->suspended || k->event)
+        return; /* there is something to write, or a reader too slow for it */
+    k->event = malloc(sizeof *k->event + sizeof comment);
+    if (!k->event)
+        return;
+    k->event->size = sizeof comment - 1;
+    memcpy(k->event->text, comment, sizeof comment);
+    k->event_at = 0;
+    trmd_conn_resume(k);
+    trmd_loop_kick(k->app);
+}
+
+static void start_pings(trmd_conn *k) {
+    uint64_t ms = (uint64_t)k->app->o.stream_ping_ms;
+    k->ping = malloc(sizeof *k->ping);
+    if (!k->ping)
+        return;
+    (void)uv_timer_init(&k->app->loop, k->ping);
+    k->ping->data = k;
+    (void)uv_timer_start(k->ping, on_ping, ms, ms);
+}
+
+static void on_timer_closed(uv_handle_t *h) {
+    free(h);
+}
+
+void trmd_stream_end(trmd_conn *k) {
+    if (k->ping)
+        uv_close((uv_handle_t *)k->ping, on_timer_closed);
+    k->ping = NULL;
+}
+
 enum MHD_Result trmd_answer_stream(trmd_conn *k) {
+    start_pings(k);
     return trmd_answer_events(k, read_events);
 }
 

@@ -1,5 +1,6 @@
 """A real trmd on a free port, and small clients for it."""
 import http.client
+import itertools
 import json
 import os
 import re
@@ -26,6 +27,14 @@ def valid(puzzle, solution):
     units += [[(b // 3 * 3 + i // 3) * 9 + b % 3 * 3 + i % 3 for i in range(9)] for b in range(9)]
     return (all(sorted(solution[i] for i in u) == list("123456789") for u in units) and
             all(p in ".0_" or p == s for p, s in zip(puzzle, solution)))
+
+
+def variants(puzzle, n):
+    """n other puzzles, as hard: the digits renamed."""
+    out = []
+    for names in itertools.islice(itertools.permutations("123456789"), 1, n + 1):
+        out.append(puzzle.translate(str.maketrans("123456789", "".join(names))))
+    return out
 
 
 class Server:

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Server, read_all
+from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Server, read_all, variants
 
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 60000}
 
@@ -84,8 +84,8 @@ class Operation(unittest.TestCase):
 
     def test_easy_puzzles_pass_hard_ones(self):
         s = self.start("--slots", "2")
-        hard = [raw_post(s, {"puzzle": EXTREME, "max_steps": 8, "attempts": 100, "halt": "fixed", "deadline_ms": 60000})
-                for _ in range(12)]
+        hard = [raw_post(s, {"puzzle": puzzle, "max_steps": 8, "attempts": 100, "halt": "fixed", "deadline_ms": 60000})
+                for puzzle in variants(EXTREME, 12)]
         self.assertTrue(s.until(lambda: s.metric("trmd_requests_in_flight") >= 13))
         for _ in range(5):
             self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER, "deadline_ms": 20000})[2]["status"], "solved")

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, Server
+from support import EXTREME, NEWSPAPER, SOLUTION, Server, variants
 
 ATTACH, DETACH = 16, 17  # of ptrace
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 30000}
@@ -77,7 +77,7 @@ class Probes(unittest.TestCase):
         over, counts = threading.Event(), [0] * 4
 
         def ask(i):
-            body = json.dumps({"puzzles": [EXTREME] * 64, "deadline_ms": 500, "halt": "fixed", "attempts": 100})
+            body = json.dumps({"puzzles": variants(EXTREME, 256)[i::4], "deadline_ms": 500, "halt": "fixed", "attempts": 100})
             while not over.is_set():
                 self.assertEqual(s.request("POST", "/v1/sudoku", body)[0], 200)
                 counts[i] += 1
