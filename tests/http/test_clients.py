@@ -5,7 +5,7 @@ import socket
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, Server, read_all
+from support import EXTREME, NEWSPAPER, SOLUTION, Server, read_all, variants
 
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed"}
 
@@ -106,12 +106,14 @@ class Clients(unittest.TestCase):
         self.addCleanup(c.close)
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         c.connect((s.host, s.port))
-        c.sendall(post({**LONG, "deadline_ms": 4000}, "Accept: text/event-stream\r\nConnection: close\r\n"))
-        self.assertTrue(s.until(lambda: s.metric("trmd_puzzles_total") == 1))
+        many = {"puzzles": variants(EXTREME, 32), **LONG, "deadline_ms": 6000}
+        del many["puzzle"]
+        c.sendall(post(many, "Accept: text/event-stream\r\nConnection: close\r\n"))
+        self.assertTrue(s.until(lambda: s.metric("trmd_puzzles_total") == 32))
         text = read_all(c).decode()
         done = json.loads(text.rsplit("event: done\ndata: ", 1)[1].split("\n")[0])
-        self.assertEqual(done["status"], "deadline")
-        self.assertLess(text.count("event: step"), done["steps"])
+        self.assertEqual({r["status"] for r in done["results"]}, {"deadline"})
+        self.assertLess(text.count("event: step"), sum(r["steps"] for r in done["results"]))
         # what was kept for it is bounded: 256 KiB here and what the two sockets hold
         self.assertLess(len(text), 8 << 20)
 
