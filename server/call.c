@@ -11,7 +11,7 @@
 
 /* SEARCH_NODES: what a request may cost the loop thread to find that a puzzle has no solution,
  * some 25 ms in all; what is left undecided is simply worked on. */
-enum { MAX_EVENT_BYTES = 256 * 1024, SEARCH_NODES = 50000 };
+enum { SEARCH_NODES = 50000 };
 
 static void to_sudoku(trm_sudoku *out, const trmp_puzzle *p) {
     memcpy(out->cell, p->cell, sizeof out->cell);
@@ -425,7 +425,7 @@ double trmd_call_seconds(const trmd_call *c, double *queue, double *compute) {
     return (double)(end - c->began) * 1e-9;
 }
 
-/* Appends an event. A reader too slow for MAX_EVENT_BYTES misses steps; never the end. */
+/* Appends an event. A reader too slow for what may wait misses steps; never the end. */
 static void push_event(trmd_call *c, const char *name, const char *json, bool must) {
     size_t room = strlen(name) + strlen(json) + 32;
     trmd_event *e = malloc(sizeof *e + room);
@@ -434,7 +434,7 @@ static void push_event(trmd_call *c, const char *name, const char *json, bool mu
     e->next = NULL;
     e->size = (size_t)snprintf(e->text, room, "event: %s\ndata: %s\n\n", name, json);
     (void)pthread_mutex_lock(&c->lock);
-    bool take = must || c->event_bytes + e->size <= MAX_EVENT_BYTES;
+    bool take = must || c->event_bytes + e->size <= (size_t)c->app->o.stream_buffer_bytes;
     if (take) {
         *c->last = e;
         c->last = &e->next;

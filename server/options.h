@@ -71,6 +71,7 @@ typedef struct trmd_options {
     int request_timeout_ms; /* first byte of a request to its last */
     int drain_delay_ms, drain_timeout_ms;
     int stream_ping_ms;
+    int64_t stream_buffer_bytes;
     int hung_after_ms; /* an engine thread that has work and does not move */
 
     /* state */

@@ -299,6 +299,15 @@ const option_row option_rows[] = {
         .help = "An event stream with nothing to tell sends a comment this often, so that proxies "
                 "keep it.",
         .reload = true},
+    {.name = "stream_buffer_bytes",
+        .kind = OPTION_BYTES,
+        .at = AT(stream_buffer_bytes),
+        .standard = "262144",
+        .min = 1024,
+        .max = GIB,
+        .value = "BYTES",
+        .help = "Events kept for a reader slower than the steps; beyond it steps are left out, "
+                "never the answer."},
     {.name = "hung_after_ms",
         .kind = OPTION_INT,
         .at = AT(hung_after_ms),
