@@ -209,13 +209,6 @@ class Operation(unittest.TestCase):
             self.assertTrue(s.until(lambda: ask("second-key-of-bob") == 200))
             self.assertEqual(ask("first-key-of-bob"), 401)
 
-    def test_thousand_idle_connections_hurt_nobody(self):
-        s = self.start("--connections", "1200")
-        idle = [s.connect() for _ in range(900)]
-        self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
-        for c in idle:
-            c.close()
-
     def test_bad_start_is_one_line_and_exit_2(self):
         for args in (["--port", "x"], ["--nonsense"], ["--model", "/nowhere.safetensors"], ["--backend", "abacus"],
                      ["--jobs", "redis://localhost"]):

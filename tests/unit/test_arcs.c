@@ -22,7 +22,9 @@ static void test_running_tasks_take_turns(void **state) {
     trmd_arcs_init(&s, 3, 3);
     for (int i = 0; i < 3; i++)
         assert_true(trmd_arcs_add(&s, fresh(&w[i])));
+    w[0].model = 2;
     for (int turn = 0; turn < 9; turn++) {
+        assert_int_equal(trmd_arcs_model(&s, 1), w[turn % 3].model);
         trmd_work *got = trmd_arcs_take(&s, 1);
         assert_ptr_equal(got, &w[turn % 3]);
         trmd_arcs_back(&s, got);
@@ -43,6 +45,7 @@ static void test_more_wait_and_then_are_refused(void **state) {
     assert_true(trmd_arcs_add(&s, &w[1]));
     assert_true(trmd_arcs_add(&s, &w[2]));
     assert_false(trmd_arcs_add(&s, &w[3]));
+    assert_int_equal(trmd_arcs_model(&s, 1), -1);
     assert_null(trmd_arcs_take(&s, 1)); /* the one that runs is another's turn */
     assert_true(trmd_arcs_idle(&s));
     trmd_arcs_back(&s, &w[0]);
