@@ -40,7 +40,7 @@ bool trm_backend_is_auto(const char *name) {
 
 int trm_backend_find(const trm_mm_lib **out, const char *name, trm_error *err) {
     (void)pthread_once(&once, list);
-    bool any = trm_backend_is_auto(name);
+    bool any = trm_backend_is_auto(name) || strcmp(name, "cpu") == 0;
     for (int i = 0; libs[i]; i++)
         if (any || strcmp(libs[i]->name, name) == 0) {
             *out = libs[i];
@@ -55,5 +55,6 @@ int trm_backend_find(const trm_mm_lib **out, const char *name, trm_error *err) {
         strncat(have, names[i], sizeof have - strlen(have) - 1);
     }
     return trm_fail(err, TRM_E_UNSUPPORTED,
-        "no backend \"%.40s\" in this build or on this processor; there are: auto, %s", name, have);
+        "no backend \"%.40s\" in this build or on this processor; there are: auto, cpu, %s", name,
+        have);
 }

@@ -165,6 +165,10 @@ const char *trm_engine_backend(const trm_engine *e) {
     return e->name;
 }
 
+bool trm_engine_on_gpu(const trm_engine *e) {
+    return e->device != NULL;
+}
+
 const trm_model *trm_engine_model(const trm_engine *e) {
     return e->model;
 }

@@ -104,14 +104,24 @@ static int load_maze(trm_lane *l, trm_task *t, trm_engine *e, trm_error *err) {
     return r;
 }
 
+static int load(trm_lane *l, trm_engine *e, trm_error *err) {
+    return l->task->kind == TRM_KIND_SUDOKU ? load_sudoku(l, l->task, e, err)
+           : l->task->kind == TRM_KIND_MAZE
+               ? load_maze(l, l->task, e, err)
+               : trm_fail(err, TRM_E_ARG, "no lanes for this kind of task");
+}
+
+int trm_lane_restart(trm_lane *l, trm_engine *e, trm_error *err) {
+    l->steps = 0;
+    return load(l, e, err);
+}
+
 int trm_lane_start(trm_lane *l, trm_task *t, trm_engine *e, int slot, trm_error *err) {
     memset(l, 0, sizeof *l);
     l->task = t;
     l->slot = slot;
     l->attempt = t->started;
-    int r = t->kind == TRM_KIND_SUDOKU ? load_sudoku(l, t, e, err)
-            : t->kind == TRM_KIND_MAZE ? load_maze(l, t, e, err)
-                                       : trm_fail(err, TRM_E_ARG, "no lanes for this kind of task");
+    int r = load(l, e, err);
     if (!r)
         t->started++;
     return r;

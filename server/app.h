@@ -78,7 +78,7 @@ int trmd_models_start(trmd_app *a, trm_error *err);
 /* Loads and tests them anew on a thread of its own; then the loop thread swaps them in, if
  * they are good and not the same, and calls trmd_reloaded(). */
 void trmd_models_reload(trmd_app *a);
-/* Frees older generations that are through. */
+/* Frees older generations that are through, and tells what has changed in the present one. */
 void trmd_models_tidy(trmd_app *a);
 
 /* reload.c: options, log level, keys, limits and models anew, without a gap. A reload that is

@@ -27,6 +27,7 @@ typedef enum trmd_metric {      /* labels, in the order of TRMD_LABELS */
     TRMD_M_BATCH_SIZE,          /* histogram {model}: slots in a step */
     TRMD_M_STEP_SECONDS,        /* histogram {model}: one engine step */
     TRMD_M_ENGINE_BUSY,         /* counter {model}: seconds inside engine steps */
+    TRMD_M_ENGINE_FAILURES,     /* counter {model, then}: cpu, none: what took over */
     TRMD_M_STEPS_PER_ANSWER,    /* histogram {kind} */
     TRMD_M_ATTEMPTS_PER_ANSWER, /* histogram {kind} */
     TRMD_M_HALTS,               /* counter {kind, cause}: verified, act, budget, deadline,

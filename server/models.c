@@ -76,8 +76,14 @@ static void on_ended(void *arg, trmd_work *w) {
     trmd_mailbox_ended(a->mailbox, w);
 }
 
+static void on_changed(void *arg) {
+    trmd_app *a = arg;
+    (void)uv_async_send(&a->async);
+}
+
 static int make_pool(trmd_pool **out, trmd_app *a, trm_model **model, int n, trm_error *err) {
     const trmd_pool_options o = {.backend = a->o.backend,
+        .gpu_fallback = a->o.gpu_fallback,
         .threads = a->o.threads ? a->o.threads : trm_cpus(),
         .workers = a->o.workers,
         .slots = a->o.slots,
@@ -87,6 +93,7 @@ static int make_pool(trmd_pool **out, trmd_app *a, trm_model **model, int n, trm
         .arc_queue = a->o.arc_queue,
         .turned = on_turned,
         .ended = on_ended,
+        .changed = on_changed,
         .stepped = on_stepped,
         .streams = streams,
         .arg = a,
@@ -95,7 +102,7 @@ static int make_pool(trmd_pool **out, trmd_app *a, trm_model **model, int n, trm
 }
 
 static bool served(const trmd_pool *p, trm_model *const *model, int n) {
-    bool same = p && trmd_pool_models(p) == n;
+    bool same = p && trmd_pool_models(p) == n && trmd_pool_health(p) == TRMD_WELL;
     for (int i = 0; i < n && same; i++) {
         const trm_model *m = trmd_pool_model(p, i);
         same = strcmp(m->name, model[i]->name) == 0 && strcmp(m->id, model[i]->id) == 0;
@@ -103,7 +110,8 @@ static bool served(const trmd_pool *p, trm_model *const *model, int n) {
     return same;
 }
 
-/* *out stays NULL where a's pool serves exactly these models already. */
+/* After a failure a reload tries the GPU again. *out stays NULL where a's pool serves exactly these
+ * models already. */
 static int load(trmd_pool **out, trmd_app *a, trm_error *err) {
     trm_model *model[TRMD_MODELS];
     int n, r = load_models(a, model, &n, err);
@@ -160,6 +168,8 @@ void trmd_models_reload(trmd_app *a) {
 
 void trmd_models_tidy(trmd_app *a) {
     trmd_pool *spent;
+    if (a->pool && trmd_pool_changed(a->pool))
+        trmd_announce_models(a);
     while (a->pool && (spent = trmd_pool_spent(a->pool)))
         trmd_pool_free(spent);
 }

@@ -47,9 +47,10 @@ typedef struct trmd_options {
     /* models and compute */
     trmd_list model; /* empty = the shipped ones */
     char *backend;
-    int threads; /* 0 = trm_cpus() */
-    int workers; /* engines per model, each with threads / workers threads */
-    int slots;   /* per engine */
+    bool gpu_fallback; /* a GPU that fails is replaced by the CPU */
+    int threads;       /* 0 = trm_cpus() */
+    int workers;       /* engines per model, each with threads / workers threads */
+    int slots;         /* per engine */
 
     /* admission */
     int queue_puzzles;

@@ -70,8 +70,8 @@ static int check_tls(const trmd_options *o, trm_error *err) {
 }
 
 static int check_backend(const trmd_options *o, trm_error *err) {
-    char why[300] = "is not a backend that this build and machine can run: auto";
-    if (strcmp(o->backend, "auto") == 0)
+    char why[300] = "is not a backend that this build and machine can run: auto, cpu";
+    if (strcmp(o->backend, "auto") == 0 || strcmp(o->backend, "cpu") == 0)
         return TRM_OK;
     for (const char *const *b = trm_backends(); *b; b++) {
         if (strcmp(o->backend, *b) == 0)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "arcs.h"
+#include "log.h"
 #include "metrics.h"
 #include "pool.h"
 
@@ -46,6 +47,8 @@ struct trmd_pool {
     trmd_sched sched;
     trmd_arcs arcs;
     bool stop;
+    atomic_int health; /* trmd_health */
+    atomic_bool changed;
     double rate; /* puzzles per second that ended lately */
     uint64_t last_end;
     /* loop thread */
@@ -209,6 +212,47 @@ static void advance(struct worker *k, struct station *s, int slot) {
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+static void fall(trmd_pool *p, const trm_model *m, trmd_health health, const trm_error *why) {
+    bool cpu = health == TRMD_FELL;
+    trmd_count(p->o.metrics, TRMD_M_ENGINE_FAILURES, 1, TRMD_LABELS(m->name, cpu ? "cpu" : "none"));
+    trmd_log(cpu ? TRMD_WARN : TRMD_ERROR,
+        cpu ? "the GPU failed; going on on the CPU" : "the engine failed",
+        TRMD_FIELDS(TRMD_STR("model", m->name), TRMD_STR("error", why->text)));
+    if (atomic_load(&p->health) < (int)health)
+        atomic_store(&p->health, health);
+    atomic_store(&p->changed, true);
+    p->o.changed(p->o.arg);
+}
+
+/* The engine is no more. Where another may take its place, what was in its slots begins anew
+ * there. */
+static bool replace(struct worker *k, int model, const trm_error *why) {
+    trmd_pool *p = k->pool;
+    struct station *s = &k->station[model];
+    const trm_engine_options o = {.backend = "cpu", .threads = k->threads, .slots = s->slots};
+    trm_engine *fresh = NULL, *old = s->engine;
+    trm_error err = *why;
+    bool may = p->o.gpu_fallback && trm_engine_on_gpu(old);
+    if (!may || trm_engine_new(&fresh, p->model[model], &o, &err)) {
+        if (atomic_load(&p->health) != TRMD_FAILED)
+            fall(p, p->model[model], TRMD_FAILED, &err);
+        return false;
+    }
+    (void)pthread_mutex_lock(&p->lock);
+    s->engine = fresh;
+    (void)pthread_mutex_unlock(&p->lock);
+    trm_engine_free(old);
+    fall(p, p->model[model], TRMD_FELL, why);
+    for (int i = 0; i < s->slots; i++) {
+        trmd_work *w = s->lane[i].work;
+        if (w && trm_lane_restart(&s->lane[i].lane, s->engine, &err)) {
+            clear_lanes(s, w);
+            end_work(p, w, "error", trmd_now());
+        }
+    }
+    return true;
+}
+
 static void step(struct worker *k, int model) {
     struct station *s = &k->station[model];
     trm_error err;
@@ -218,7 +262,8 @@ static void step(struct worker *k, int model) {
             s->slot[n++] = i;
     uint64_t began = trmd_now();
     if (trm_engine_step(s->engine, s->slot, n, &err)) {
-        for (int i = 0; i < n; i++) {
+        bool replaced = replace(k, model, &err);
+        for (int i = 0; i < n && !replaced; i++) {
             trmd_work *w = s->lane[s->slot[i]].work;
             if (w) {
                 clear_lanes(s, w);
@@ -351,6 +396,13 @@ static const char *model_kind(const trm_model *m) {
                                                     : "arc";
 }
 
+static int open_engine(
+    struct station *s, const trm_model *m, const trm_engine_options *o, trm_error *err) {
+    s->engine = NULL;
+    int r = trm_engine_new(&s->engine, m, o, err);
+    return r ? r : self_test(s->engine, err);
+}
+
 static int make_station(struct worker *k, int m, trm_error *err) {
     trmd_pool *p = k->pool;
     struct station *s = &k->station[m];
@@ -362,11 +414,21 @@ static int make_station(struct worker *k, int m, trm_error *err) {
     s->slot = calloc((size_t)s->slots, sizeof *s->slot);
     if (!s->lane || !s->slot)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", s->slots);
-    int r = trm_engine_new(&s->engine, p->model[m], &o, err);
-    if (r)
-        return r;
-    s->slots = trm_engine_slots(s->engine); /* fewer where a GPU's memory is short */
-    return self_test(s->engine, err);
+    int r = open_engine(s, p->model[m], &o, err);
+    bool gpu = s->engine ? trm_engine_on_gpu(s->engine) : r == TRM_E_NOMEM || r == TRM_E_BACKEND;
+    if (r && gpu && p->o.gpu_fallback) {
+        trm_engine_free(s->engine);
+        fall(p, p->model[m], TRMD_FELL, err);
+        o.backend = "cpu";
+        r = open_engine(s, p->model[m], &o, err);
+    }
+    if (!r && trm_engine_slots(s->engine) < s->slots)
+        trmd_log(TRMD_WARN, "the GPU has room for fewer slots than were asked for",
+            TRMD_FIELDS(TRMD_STR("model", p->model[m]->name), TRMD_INT("asked", s->slots),
+                TRMD_INT("slots", trm_engine_slots(s->engine))));
+    if (!r)
+        s->slots = trm_engine_slots(s->engine);
+    return r;
 }
 
 static int start_worker(struct worker *k, trm_error *err) {
@@ -464,13 +526,14 @@ const trm_model *trmd_pool_model(const trmd_pool *p, int i) {
     return p->model[i];
 }
 
-void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out) {
+void trmd_pool_info(trmd_pool *p, int i, trmp_model_info *out) {
     const trm_model *m = p->model[i];
     trm_policy policy;
-    const trm_engine *e = p->worker[0].station[i].engine;
     const char *kind = model_kind(m);
     trm_policy_defaults(
         &policy, strcmp(kind, kind_names[TRM_KIND_MAZE]) == 0 ? TRM_KIND_MAZE : TRM_KIND_SUDOKU);
+    (void)pthread_mutex_lock(&p->lock); /* its worker may be replacing it */
+    const trm_engine *e = p->worker[0].station[i].engine;
     *out = (trmp_model_info){.name = m->name,
         .id = m->id,
         .kind = kind,
@@ -480,6 +543,7 @@ void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out) {
         .bytes = trm_engine_bytes(e),
         .slot_bytes = trm_engine_slot_bytes(e),
         .slots = p->workers * p->worker[0].station[i].slots};
+    (void)pthread_mutex_unlock(&p->lock);
     for (int k = 0; k < m->layout.count; k++)
         out->parameters += (long)m->layout.param[k].rows * m->layout.param[k].cols;
 }
@@ -606,6 +670,14 @@ bool trmd_pool_alive(const trmd_pool *p, double seconds) {
             return false;
     }
     return !p->elder || trmd_pool_alive(p->elder, seconds);
+}
+
+trmd_health trmd_pool_health(const trmd_pool *p) {
+    return (trmd_health)atomic_load(&p->health);
+}
+
+bool trmd_pool_changed(trmd_pool *p) {
+    return atomic_exchange(&p->changed, false);
 }
 
 void trmd_pool_succeed(trmd_pool *p, trmd_pool *elder) {

@@ -14,6 +14,7 @@ typedef struct trmd_pool trmd_pool;
 
 typedef struct trmd_pool_options {
     const char *backend;
+    bool gpu_fallback; /* a GPU engine that fails is replaced by one on the CPU */
     int threads, workers, slots;
     int queue_puzzles;
     size_t queue_bytes;
@@ -25,6 +26,8 @@ typedef struct trmd_pool_options {
     bool (*streams)(const trmd_work *w);
     /* An ARC task has had a turn and goes on. */
     void (*turned)(void *arg, trmd_work *w, uint64_t now);
+    /* trmd_pool_health() or trmd_pool_info() have changed; from a worker. */
+    void (*changed)(void *arg);
     void *arg;
     struct trmd_metrics *metrics;
 } trmd_pool_options;
@@ -40,7 +43,7 @@ void trmd_pool_free(trmd_pool *p);
 
 int trmd_pool_models(const trmd_pool *p);
 const trm_model *trmd_pool_model(const trmd_pool *p, int i);
-void trmd_pool_info(const trmd_pool *p, int i, trmp_model_info *out);
+void trmd_pool_info(trmd_pool *p, int i, trmp_model_info *out);
 /* The model for a kind: by name, or the first that fits; -1 with err. */
 int trmd_pool_find(const trmd_pool *p, const trm_task *t, const char *name, trm_error *err);
 
@@ -61,6 +64,13 @@ int trmd_pool_waiting(trmd_pool *p, size_t *bytes);
 int trmd_pool_retry_after(trmd_pool *p);
 /* False when a worker that has work has not moved for `seconds`. Waits for no lock. */
 bool trmd_pool_alive(const trmd_pool *p, double seconds);
+
+/* FELL: a GPU has failed, and the CPU does its work. FAILED: an engine has failed for good, and
+ * what is submitted ends with an error. */
+typedef enum trmd_health { TRMD_WELL, TRMD_FELL, TRMD_FAILED } trmd_health;
+trmd_health trmd_pool_health(const trmd_pool *p);
+/* Has anything changed since it was last asked? */
+bool trmd_pool_changed(trmd_pool *p);
 
 /* Generations: p takes over from `elder`, which goes on with what it has. What waits there
  * still counts against p's bounds, and is seen by trmd_pool_waiting and trmd_pool_alive. */

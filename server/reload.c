@@ -16,7 +16,7 @@ void trmd_announce_models(trmd_app *a) {
             a->metrics, TRMD_M_MODEL_INFO, 1, TRMD_LABELS(m.name, m.kind, m.backend, m.id));
         trmd_log(TRMD_INFO, "model ready",
             TRMD_FIELDS(TRMD_STR("model", m.name), TRMD_STR("kind", m.kind),
-                TRMD_STR("backend", m.backend), TRMD_STR("id", m.id),
+                TRMD_STR("backend", m.backend), TRMD_INT("slots", m.slots), TRMD_STR("id", m.id),
                 TRMD_INT("bytes", (int64_t)m.bytes)));
     }
 }

@@ -164,6 +164,11 @@ static void route_known(trmd_conn *k, int i, bool *now) {
         k->problem.retry_after = 5;
         return;
     }
+    if (routes[i].post && trmd_pool_health(k->app->pool) == TRMD_FAILED) {
+        refuse(k, now, 503, "unavailable", "the engine failed");
+        k->problem.retry_after = 5;
+        return;
+    }
     if (routes[i].post) {
         k->kind = routes[i].route == POST_MAZE  ? TRMP_MAZE
                   : routes[i].route == POST_ARC ? TRMP_ARC
@@ -192,9 +197,13 @@ static bool alive(const trmd_app *a) {
     return trmd_pool_alive(a->pool, a->o.hung_after_ms * 1e-3);
 }
 
+static bool works(const trmd_app *a) {
+    return alive(a) && trmd_pool_health(a->pool) != TRMD_FAILED;
+}
+
 enum MHD_Result trmd_answer_ready(trmd_conn *k) {
     trmd_app *a = k->app;
-    const char *why = a->draining ? "draining" : !alive(a) ? "engine" : NULL;
+    const char *why = a->draining ? "draining" : !works(a) ? "engine" : NULL;
     return trmd_answer_json(
         k, why ? 503 : 200, trmp_health_dump(why ? "not ready" : "ready", why), why ? why : "ok");
 }
@@ -224,7 +233,7 @@ enum MHD_Result trmd_answer_metrics(trmd_conn *k) {
     trmd_gauge_set(a->metrics, TRMD_M_QUEUE_PUZZLES, trmd_pool_waiting(a->pool, &bytes), NULL);
     trmd_gauge_set(a->metrics, TRMD_M_QUEUE_BYTES, (double)bytes, NULL);
     trmd_gauge_set(a->metrics, TRMD_M_CONNECTIONS, info ? info->num_connections : 0, NULL);
-    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && alive(a), NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && works(a), NULL);
     char *text = trmd_metrics_render(a->metrics, &size);
     struct MHD_Response *r =
         text ? MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE) : NULL;

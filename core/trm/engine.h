@@ -20,11 +20,12 @@
 typedef struct trm_engine trm_engine;
 
 typedef struct trm_engine_options {
-    const char *backend; /* "auto", "reference", "openblas", "onednn-f32", "onednn-bf16",
-                            "onednn-int8", "cuda-bf16", "cuda-f32"; NULL = "auto" */
-    int threads;         /* >= 1 */
-    int slots;           /* >= 1; a GPU short of memory gives fewer: trm_engine_slots() */
-    bool keep_logits;    /* trm_engine_logits() is wanted */
+    const char
+        *backend; /* "auto", "cpu" (the best without a GPU), "reference", "openblas", "onednn-f32",
+                     "onednn-bf16", "onednn-int8", "cuda-bf16", "cuda-f32"; NULL = "auto" */
+    int threads;  /* >= 1 */
+    int slots;    /* >= 1; a GPU short of memory gives fewer: trm_engine_slots() */
+    bool keep_logits; /* trm_engine_logits() is wanted */
 } trm_engine_options;
 
 /* One puzzle. row/col give each cell's place for rope2d and packed inputs; NULL means the
@@ -41,6 +42,8 @@ TRM_API int trm_engine_new(
     trm_engine **out, const trm_model *m, const trm_engine_options *o, trm_error *err);
 TRM_API void trm_engine_free(trm_engine *e);
 TRM_API const char *trm_engine_backend(const trm_engine *e);
+/* Does a GPU run its steps? */
+TRM_API bool trm_engine_on_gpu(const trm_engine *e);
 TRM_API const trm_model *trm_engine_model(const trm_engine *e);
 TRM_API int trm_engine_slots(const trm_engine *e);
 /* Bytes of one slot, and of the whole engine (weights as the backend holds them + slots +

@@ -78,6 +78,9 @@ TRM_API int trm_task_fits(const trm_task *t, const trm_model *m, trm_error *err)
 TRM_API bool trm_task_wants_lane(const trm_task *t);
 /* Starts the next attempt in `slot`. */
 TRM_API int trm_lane_start(trm_lane *l, trm_task *t, trm_engine *e, int slot, trm_error *err);
+/* Starts the attempt it is at over, on another engine, in the slot of the same number: the engine
+ * it was on has failed. */
+TRM_API int trm_lane_restart(trm_lane *l, trm_engine *e, trm_error *err);
 /* After trm_engine_step() over the lane's slot: decode, check, keep the best. Returns true
  * when the lane is over and its slot is free; then, if task->outcome is TRM_RUNNING, the
  * task wants another lane or waits for its other lanes. */
