@@ -207,8 +207,9 @@ size_t trm_arc_run_bytes(const trm_arc_run *r) {
 
 /* --- training ---------------------------------------------------------------------------- */
 
-/* A demonstration in a frame, the given one first of all; the pair that is held out there is
- * passed over. Called on the thread that has the lesson. */
+/* A demonstration in a frame, half the time in exchanged colours, which is what keeps the copy
+ * from learning the pairs by heart; the pair that is held out there is passed over. Called on the
+ * thread that has the lesson. */
 static int prepare(void *arg, trm_lesson *l, trm_error *err) {
     trm_arc_run *r = arg;
     (void)err;
@@ -216,9 +217,9 @@ static int prepare(void *arg, trm_lesson *l, trm_error *err) {
         return TRM_OK;
     double u = trm_rng_unit(&l->rng);
     int k = 0, pair = (int)trm_rng_below(&l->rng, (uint32_t)r->task.demos);
-    if (u > 0.8)
+    if (u > 0.5)
         k = SYMMETRIES + (int)trm_rng_below(&l->rng, (uint32_t)(r->frames - SYMMETRIES));
-    else if (u > 0.4)
+    else if (u > 0.15)
         k = 1 + (int)trm_rng_below(&l->rng, SYMMETRIES - 1);
     int held = k - SYMMETRIES;
     if (held >= 0 && held < r->held_out && held % r->task.demos == pair)

@@ -170,6 +170,15 @@ class Arc(unittest.TestCase):
         status, _, p = self.server.post("/v1/arc", task("crop"))
         self.assertEqual((status, p["type"]), (422, "/problems/no-model"))
 
+    def test_the_shipped_trunk_learns_one_rule(self):
+        s = self.server = Server()
+        for name in ("recolour", "mirror"):
+            status, _, a = s.post("/v1/arc", task(name, deadline_ms=500000))
+            self.assertEqual((status, a["status"], a["model"]), (200, "answered", "arc"))
+            self.check_answer(a, name)
+            self.assertEqual(a["demonstrations"]["reproduced"], a["demonstrations"]["given"])
+            self.assertIn(task(name)["test"][0]["output"], list(a["solution"][0].values()))
+
     def test_stop_gives_running_tasks_their_time(self):
         s = self.start()
         answers = []
