@@ -235,21 +235,20 @@ int trmd_call_check(
     return 0;
 }
 
-int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *v2, const char *body,
+trmd_call *trmd_call_start(trmd_app *a, trmp_kind kind, const char *v2, const char *body,
     size_t size, bool streaming, trmp_problem *problem) {
     int deadline_ms = kind == TRMP_ARC ? a->o.arc_deadline_ms : a->o.deadline_ms;
     trmd_call *c = call_new(a, kind, v2, body, size, deadline_ms, problem);
     if (!c)
-        return -1;
+        return NULL;
     c->bytes = size;
     c->streaming = streaming;
     if (submit(c, problem)) {
         call_free(c);
-        return -1;
+        return NULL;
     }
     a->calls++;
-    *out = c;
-    return 0;
+    return c;
 }
 
 int trmd_call_start_job(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body,

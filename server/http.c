@@ -167,12 +167,12 @@ static enum MHD_Result begin_call(trmd_conn *k) {
     trmd_app *a = k->app;
     const char *accept = header(k, "Accept");
     k->streaming = !k->v2[0] && accept && strstr(accept, "text/event-stream");
-    if (trmd_call_start(&k->call, a, k->kind, k->v2[0] ? k->v2 : NULL, k->body ? k->body : "",
-            k->size, k->streaming, &p)) {
-        k->call = NULL;
+    trmd_call *c = trmd_call_start(
+        a, k->kind, k->v2[0] ? k->v2 : NULL, k->body ? k->body : "", k->size, k->streaming, &p);
+    if (!c)
         return trmd_answer_problem(k, &p);
-    }
-    k->call->conn = k;
+    c->conn = k;
+    k->call = c;
     free(k->body);
     k->body = NULL;
     if (k->streaming)
