@@ -5,6 +5,7 @@
 
 #include "http.h"
 #include "mailbox.h"
+#include "peers.h"
 
 enum { DISCARD_MAX = 32 << 20 };
 
@@ -206,6 +207,7 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         if (!k)
             return MHD_NO;
         *state = k;
+        trmd_peer_asks(k->app, c);
         trmd_arriving(k->app, k);
         if (k->door->admin)
             trmd_admin_headers(k);
@@ -271,10 +273,10 @@ void trmd_http_completed(
     void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
     trmd_app *a = cls;
     trmd_conn *k = *state;
-    (void)c;
     if (!k)
         return;
     *state = NULL;
+    trmd_peer_rests(a, c);
     trmd_arrived(a, k);
     trmd_admin_forget(k);
     trmd_stream_end(k);

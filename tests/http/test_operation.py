@@ -181,6 +181,24 @@ class Operation(unittest.TestCase):
             self.assertLess(time.monotonic() - began, 15)
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
 
+    def test_a_client_that_drips_its_headers_is_cut_off(self):
+        s = self.start("--idle-timeout-ms", "1000", "--request-timeout-ms", "500")
+        for first in (b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"):  # a new connection, and one in use
+            with s.connect() as c:
+                if first:
+                    c.sendall(first)
+                    self.assertTrue(c.recv(100).startswith(b"HTTP/1.1 200"))
+                c.sendall(b"GET /livez HTTP/1.1\r\nX-Long: ")
+                began = time.monotonic()
+                try:
+                    while time.monotonic() - began < 30:
+                        c.sendall(b"x")
+                        time.sleep(0.05)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                self.assertLess(time.monotonic() - began, 20)
+        self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
+
     def test_hangup_reloads_keys_and_limits(self):
         import hashlib
         import tempfile
