@@ -11,6 +11,10 @@ SUITES = [f"deb http://deb.debian.org/{path} {suite} main" for path, suite in
           (("debian", "bookworm"), ("debian", "bookworm-updates"), ("debian-security", "bookworm-security"))]
 
 
+class Failed(Exception):
+    """A command's exit status and what it said."""
+
+
 def why_not(*tools):
     """Why this machine cannot make roots and namespaces, or None."""
     if os.getuid() != 0:
@@ -19,18 +23,17 @@ def why_not(*tools):
     if missing:
         return f"no {', '.join(missing)}; deploy/setup --all installs them"
     try:
-        r = run("unshare", "--mount", "--pid", "--net", "--fork", "mount", "-t", "tmpfs", "none", "/mnt")
-    except subprocess.CalledProcessError as e:
-        return f"the kernel forbids namespaces: {e.stderr.strip()}"
-    return None if r.returncode == 0 else r.stderr
+        run("unshare", "--mount", "--pid", "--net", "--fork", "mount", "-t", "tmpfs", "none", "/mnt")
+    except Failed as e:
+        return f"the kernel forbids namespaces: {e}"
+    return None
 
 
 def run(*command, **kw):
     """Runs; a failure shows what the command said."""
     r = subprocess.run(command, capture_output=True, text=True, errors="replace", **kw)
     if r.returncode:
-        raise subprocess.CalledProcessError(
-            r.returncode, command, r.stdout, f"{r.stdout[-3000:]}\n{r.stderr[-3000:]}")
+        raise Failed(f"{' '.join(command)}: exit {r.returncode}\n{r.stdout[-3000:]}\n{r.stderr[-3000:]}")
     return r
 
 
