@@ -53,6 +53,7 @@ def debian():
     tar = os.path.join(CACHE, "debian.tar")
     if os.path.exists(tar):
         return tar
+    os.makedirs(CACHE, exist_ok=True)
     archives = os.path.join(CACHE, "archives")
     link_archives(archives)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:

@@ -9,8 +9,8 @@ const ajv = new Ajv.default({ strict: false, allErrors: true, validateFormats: t
 addFormats.default(ajv);
 ajv.addFormat("iri-reference", true);
 ajv.addFormat("idn-email", true);
-ajv.addSchema(schema("spdx"));
-ajv.addSchema(schema("jsf-0.82"));
+for (const name of ["spdx", "jsf-0.82"])
+  ajv.addSchema(schema(name), `http://cyclonedx.org/schema/${name}.SNAPSHOT.schema.json`);
 const ok = ajv.validate(schema("bom-1.5"), JSON.parse(readFileSync(process.argv[2], "utf8")));
 if (!ok) console.error(ajv.errorsText(ajv.errors, { separator: "\n" }));
 process.exit(ok ? 0 : 1);
