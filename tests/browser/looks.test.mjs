@@ -6,21 +6,25 @@ import { tmpdir } from "node:os";
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { AxeBuilder } from "@axe-core/playwright";
-import { startDaemon, sudoku, until, use, verdict } from "./support.mjs";
+import { option, startDaemon, sudoku, until, use, verdict } from "./support.mjs";
 
 const open = use();
+const RULE = "12.00-21.00_10.03-01.30_20";
 const violations = async (page) =>
   (await new AxeBuilder({ page }).setLegacyMode().analyze()).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(" ")}`);
 
 for (const [name, [fragment, options]] of Object.entries({
   "Sudoku on a desktop, light": ["", { reducedMotion: "reduce" }],
   "maze on a phone, dark": ["#maze/S.X./X..X/..X./X..G", { viewport: { width: 320, height: 640 }, colorScheme: "dark", hasTouch: true, isMobile: true, reducedMotion: "reduce" }],
+  "ARC on a phone, light": [`#arc/${RULE}`, { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true, reducedMotion: "reduce" }],
+  "ARC on a desktop, dark": [`#arc/${RULE}`, { colorScheme: "dark", reducedMotion: "reduce" }],
 })) {
   test(`nothing for axe to complain about, nothing too wide: ${name}`, async () => {
     const { page, errors, close } = await open(fragment, options);
+    if (fragment.startsWith("#arc")) await option(page, "deadline_ms", "2000");
     await page.click("#solve");
     await verdict(page);
-    for (const details of ["as-text", "options"]) await page.click(`#${details} summary`);
+    for (const details of ["as-text", "options"]) await page.locator(`#${details}`).evaluate((d) => (d.open = true));
     assert.deepEqual(await violations(page), []);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
     assert.deepEqual(errors, []);

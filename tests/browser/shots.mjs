@@ -23,6 +23,7 @@ async function shoot(name, fragment, options, step) {
 
 await shoot("sudoku", SEVENTEEN, WIDE, 4);
 await shoot("maze", "maze", { ...WIDE, colorScheme: "dark" });
+await shoot("arc", "arc", WIDE);
 await shoot("phone", SEVENTEEN, PHONE);
 await browser.close();
 await daemon.stop();

@@ -2,6 +2,7 @@
 // puzzles, the player knows the steps, this module knows the run.
 
 import { apiKey, curl, models, Problem, setApiKey, solve } from "./api.js";
+import { Arc } from "./arc.js";
 import { $, announce, count, duration, h } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { Maze } from "./maze.js";
@@ -11,7 +12,7 @@ import { Sudoku } from "./sudoku.js";
 
 const player = new Player();
 const options = new Options();
-const kinds = Object.fromEntries([new Sudoku(edited), new Maze(edited)].map((k) => [k.id, k]));
+const kinds = Object.fromEntries([new Sudoku(edited), new Maze(edited), new Arc(edited)].map((k) => [k.id, k]));
 let kind = kinds.sudoku;
 let running = null; // AbortController of the request
 let loaded = null; // the daemon's models, null while it has not told
@@ -79,7 +80,7 @@ async function run() {
   try {
     for await (const { name, data } of solve(k.id, { ...k.body(), ...options.body() }, signal)) {
       if (signal.aborted) break;
-      if (name === "step") {
+      if (name === "step" || name === "progress") {
         if (!player.frames.length) begin(k);
         player.add(k.frame(data));
       } else if (name === "done") {
@@ -122,10 +123,8 @@ function tell(mood, title, facts) {
 }
 
 function verdict(k, a) {
-  const facts = [count(a.steps, "step"), count(a.attempts, "attempt"), duration(a.timing_ms.total)];
-  const late = a.status === "deadline" ? "Not solved in time" : "Not solved";
-  if (a.verified) tell("good", k.verdict(a), facts);
-  else tell("poor", `${late}: this is the best try.`, facts);
+  const { good, title, facts } = k.verdict(a);
+  tell(good ? "good" : "poor", title, [...facts, duration(a.timing_ms.total)]);
 }
 
 // Whether a model serves this kind, or why none does.
@@ -134,7 +133,7 @@ function showModel() {
   for (const link of document.querySelectorAll("#kinds a"))
     link.classList.toggle("missing", !loaded.some((m) => m.kind === link.hash.slice(1)));
   const mine = loaded.filter((m) => m.kind === kind.id);
-  options.models(mine);
+  options.offer(kind, mine);
   $("solve").disabled = !mine.length;
   $("missing").hidden = mine.length > 0;
   $("missing").textContent = `This server has no ${kind.title.toLowerCase()} model loaded, so it cannot solve this one. Start trmd with --model FILE; trm train makes one.`;

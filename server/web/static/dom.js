@@ -37,3 +37,13 @@ export function duration(ms) {
   if (ms < 1000) return `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
   return ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60000)} min ${Math.round((ms % 60000) / 1000)} s`;
 }
+
+// The verdict on a puzzle that a checker has looked at.
+export function solved(a, title) {
+  const late = a.status === "deadline" ? "Not solved in time" : "Not solved";
+  return {
+    good: a.verified,
+    title: a.verified ? title : `${late}: this is the best try.`,
+    facts: [count(a.steps, "step"), count(a.attempts, "attempt")],
+  };
+}

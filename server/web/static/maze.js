@@ -1,7 +1,7 @@
 // Mazes: drawing, what a step looks like, and what a text or a file holds.
 
 import { Board } from "./board.js";
-import { $, count, svg } from "./dom.js";
+import { $, count, solved, svg } from "./dom.js";
 import { carve } from "./maze-maker.js";
 
 const NAMES = { "#": "wall", " ": "open", S: "start", G: "goal", o: "path" };
@@ -200,7 +200,7 @@ export class Maze {
   }
 
   verdict(a) {
-    if (!a.verified) return "";
-    return a.optimal ? `Solved: a shortest way, ${count(a.length, "move")}, checked.` : `Solved: a way of ${count(a.length, "move")}, checked.`;
+    const way = a.optimal ? "a shortest way" : "a way";
+    return solved(a, `Solved: ${way}, ${count(a.length, "move")}, checked.`);
   }
 }

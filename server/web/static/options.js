@@ -14,10 +14,18 @@ export class Options {
   // Only what was set: the server has its own defaults.
   body() {
     const all = [...NUMBERS.map((n) => [n, Number($(`option-${n}`).value)]), ...CHOICES.map((n) => [n, $(`option-${n}`).value])];
-    return Object.fromEntries(all.filter(([, value]) => value));
+    return Object.fromEntries(all.filter(([name, value]) => value && this.#offered(name)));
   }
 
-  models(list) {
+  #offered(name) {
+    return !this.kind?.options || this.kind.options.includes(name);
+  }
+
+  // The options that this kind of puzzle has, and the models there are for it.
+  offer(kind, list) {
+    this.kind = kind;
+    for (const name of [...NUMBERS, ...CHOICES]) $(`option-${name}`).closest("div").hidden = !this.#offered(name);
+    $("option-deadline_ms").placeholder = kind.deadline ?? 10000;
     $("option-model").replaceChildren(h("option", { value: "" }, "the default"), ...list.map((m) => h("option", { value: m.name }, m.name)));
     $("option-model").closest("div").hidden = list.length < 2;
   }

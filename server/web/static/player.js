@@ -124,7 +124,7 @@ export class Player {
   #controls() {
     const frame = this.frames[this.index - 1];
     const n = this.frames.length;
-    const place = !frame ? "The puzzle" : frame.answer ? "The answer" : `Step ${frame.place} of attempt ${frame.attempt}`;
+    const place = !frame ? "The puzzle" : frame.answer ? "The answer" : frame.shown.title ?? `Step ${frame.place} of attempt ${frame.attempt}`;
     $("place").textContent = place;
     $("detail").textContent = frame?.shown.text ?? `${n} steps`;
     const step = $("step");
@@ -148,8 +148,14 @@ export class Player {
         paths[f.answer ? 2 : f.attempt % 2].push(`M${i + 0.1} ${BARS}h.8v${-height.toFixed(1)}h-.8z`);
       });
       $("strip").setAttribute("viewBox", `0 0 ${n} ${BARS}`);
-      $("bars").replaceChildren(...paths.map((p, i) => svg("path", { class: `bars-${i}`, d: p.join("") })));
+      $("bars").replaceChildren(...paths.map((p, i) => svg("path", { class: `bars-${i}`, d: p.join("") })), this.#line());
       $("strip-now").setAttribute("x", Math.max(0, this.index - 1));
     });
+  }
+
+  // A second figure of the steps, where they have one.
+  #line() {
+    const marks = this.frames.flatMap((f, i) => (f.shown.mark === undefined ? [] : [`${i + 0.5} ${((1 - f.shown.mark) * (BARS - 4) + 2).toFixed(1)}`]));
+    return svg("path", { class: "marks", d: marks.length > 1 ? `M${marks.join("L")}` : "" });
   }
 }

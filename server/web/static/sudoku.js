@@ -1,7 +1,7 @@
 // Sudoku: typing, what a step looks like, and what a text or a file holds.
 
 import { Board } from "./board.js";
-import { $, count, h } from "./dom.js";
+import { $, count, h, solved } from "./dom.js";
 
 export const BLANK = ".".repeat(81);
 
@@ -147,6 +147,6 @@ export class Sudoku {
   }
 
   verdict(a) {
-    return a.verified ? "Solved, and every rule checked." : "";
+    return solved(a, "Solved, and every rule checked.");
   }
 }
