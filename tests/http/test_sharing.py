@@ -1,9 +1,12 @@
 """Equal puzzles are computed once, in flight and afterwards, and nobody can tell but by the time."""
+import csv
 import json
+import os
 import threading
+import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, Server, variants
+from support import EXTREME, NEWSPAPER, SOLUTION, TESTS, Server, variants
 
 LONG = {"max_steps": 1000, "attempts": 100, "halt": "fixed"}
 
@@ -86,6 +89,25 @@ class Sharing(unittest.TestCase):
         s = self.start("--coalesce", "false")
         s.post("/v1/sudoku", {"puzzles": [NEWSPAPER] * 20})
         self.assertEqual(s.metric("trmd_coalesced_total"), 0)
+
+    def test_kinds_share_the_engine(self):
+        """Both kinds have more to do than there is time for; neither gets less than a third."""
+        s = self.start()
+        with open(os.path.join(TESTS, "data", "puzzles", "maze-hard.csv"), encoding="ascii") as f:
+            mazes = [row["question"] for row in csv.DictReader(f)]
+        busy = lambda: [s.metric('trmd_engine_busy_seconds_total{model="%s"}' % m) for m in ("sudoku", "maze")]
+        hard = {"max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 4000}
+        asks = [("/v1/sudoku", variants(EXTREME, 8)), ("/v1/maze", mazes[:8])]
+        threads = [threading.Thread(target=s.post, args=(path, {"puzzles": p, **hard})) for path, p in asks]
+        for t in threads:
+            t.start()
+        self.assertTrue(s.until(lambda: min(busy()) > 0))
+        before = busy()
+        time.sleep(2)
+        spent = [now - then for now, then in zip(busy(), before)]
+        for t in threads:
+            t.join()
+        self.assertGreater(min(spent), sum(spent) / 3, spent)
 
     def test_an_answer_is_remembered(self):
         s = self.start("--cache-entries", "100")

@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "http"))
-from support import EXTREME, NEWSPAPER, Server  # noqa: E402
+from support import EXTREME, NEWSPAPER, Server, variants  # noqa: E402
 
 LOAD = os.environ["TRM_LOAD"]
 
@@ -74,6 +74,40 @@ class Overload(unittest.TestCase):
             head, _ = request(NEWSPAPER, "Expect: 100-continue\r\n")
             s.sendall(head.encode())
             self.assertTrue(one_response(s).startswith("HTTP/1.1 429 "))
+
+    def overloaded(self, seconds):
+        """Open loop, ten times what it can take: there are 32 slots and 64 places, and each puzzle
+        stays until its deadline of 2 s. What the generator saw, and RSS before and after."""
+        with tempfile.TemporaryDirectory(prefix="trmd-load-") as folder:
+            puzzles = pathlib.Path(folder) / "puzzles"
+            puzzles.write_text("".join(p + "\n" for p in variants(EXTREME, 500)))
+            server = self.start("--queue-puzzles=64", "--max-steps-limit=100000", "--max-steps=100000",
+                                "--attempts=1")
+            load = [LOAD, f"--port={server.port}", f"--mix=sudoku:{puzzles}", "--deadline-ms=2000",
+                    "--connections=512", "--json"]
+            rss, report = [], None
+            for args in (["--rate=480", "--duration=2"], ["--rate=480", f"--duration={seconds}"]):
+                report = json.loads(subprocess.run([*load, *args], capture_output=True, text=True, check=True,
+                                                   timeout=300).stdout)
+                rss.append(server.metric("process_resident_memory_bytes"))
+            return server, report, rss
+
+    def quick(self, server, seconds):
+        """The share of refusals that took less than this from headers read to answer queued."""
+        text = server.request("GET", "/metrics")[2].decode()
+        within = lambda le: sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                                if line.startswith("trmd_reject_seconds_bucket") and f'le="{le}"' in line)
+        return within(seconds) / within("+Inf")
+
+    def test_ten_times_too_much_is_refused_at_once_and_fills_no_memory(self):
+        server, seen, rss = self.overloaded(6)
+        self.assertEqual(set(seen["statuses"]), {"200", "429"}, seen)
+        self.assertEqual(sum(seen["failures"].values()), 0, seen)
+        self.assertGreater(seen["statuses"]["429"], seen["statuses"]["200"])
+        self.assertLess(seen["late_by_ms"], 1000, seen)  # who was let in keeps the deadline
+        self.assertLess(rss[1] - rss[0], 32 << 20)
+        self.assertGreater(self.quick(server, "0.005"), 0.99)
+        self.assertTrue(server.until(lambda: server.metric("trmd_queue_puzzles") == 0))
 
     def stop_under_load(self, *args):
         with tempfile.TemporaryDirectory(prefix="trmd-load-") as folder:
