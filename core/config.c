@@ -52,6 +52,7 @@ static const trm_field fields[] = {
     F(halt_exploration_prob, TRM_REAL, 0, 1, false),
     F(inner_size, TRM_INT, 0, 1 << 16, false),
     F(q_mean, TRM_BOOL, 0, 1, false),
+    F(unsat_head, TRM_BOOL, 0, 1, false),
     F(packed, TRM_BOOL, 0, 1, false),
     F(frames, TRM_BOOL, 0, 1, false),
     F(halt_logit, TRM_REAL, -1e6, 1e6, false),

@@ -143,6 +143,13 @@ trm_lesson *trm_class_lesson(trm_class *k, int i) {
     return &k->lesson[i];
 }
 
+bool trm_lesson_unsat(const trm_lesson *l, const trm_config *c) {
+    for (int i = 0; i < l->cells; i++)
+        if (l->labels[i] >= 0)
+            return false;
+    return c->unsat_head;
+}
+
 void trm_lesson_places(trm_lesson *l, const trm_config *c) {
     l->s = trm_plan_length(c, c->puzzle_emb_len + l->cells);
     trm_places(
@@ -219,8 +226,15 @@ static double cell_loss(
     return loss;
 }
 
-/* Losses of a lesson and the gradient of its logits, scaled by 1 / batch. */
-static float losses(trm_class *k, struct pupil *p, trm_lesson *l) {
+/* Binary cross-entropy of a logit; its gradient. */
+static double yes_no(double logit, bool yes, float *d, double k) {
+    *d = (float)(k * (1 / (1 + exp(-logit)) - yes));
+    return (logit > 0 ? logit : 0) - (yes ? logit : 0) + log1p(exp(-fabs(logit)));
+}
+
+/* Losses of a lesson and the gradients of its logits and of its two halt logits, scaled by
+ * 1 / batch. A puzzle without an answer teaches the halt logits alone. */
+static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
     const trm_config *c = k->net->c;
     int v = c->vocab_size, d = c->hidden_size;
     const float *y = l->y + (ptrdiff_t)c->puzzle_emb_len * d;
@@ -246,13 +260,16 @@ static float losses(trm_class *k, struct pupil *p, trm_lesson *l) {
     }
     l->lm /= divisor;
     trm_q_head(l->q, k->net, l->y, c->puzzle_emb_len + l->cells);
-    double q = l->q[0], target = l->right == l->counted;
-    l->q_loss = (q > 0 ? q : 0) - q * target + log1p(exp(-fabs(q)));
-    return (float)(k->o.q_weight * (1 / (1 + exp(-q)) - target) / k->o.batch);
+    double scale = k->o.q_weight / k->o.batch;
+    bool unsat = trm_lesson_unsat(l, c);
+    l->q_loss = yes_no(l->q[0], l->right == l->counted && !unsat, &dq[0], scale);
+    dq[1] = 0;
+    if (c->unsat_head)
+        l->q_loss += yes_no(l->q[1], unsat, &dq[1], scale);
 }
 
 /* dL/dy of the heads, and the heads' own gradients. */
-static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, float dq) {
+static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, const float dq[2]) {
     const trm_config *c = k->net->c;
     const trm_layout *lay = k->net->layout;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, real = prefix + l->cells;
@@ -263,13 +280,16 @@ static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, float
         l->y + (ptrdiff_t)prefix * d, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, d,
         c->vocab_size);
     const float *w = trm_net_weight(k->net, TRM_W_Q_HEAD, -1);
-    float *dw = p->dw + trm_layout_find(lay, TRM_W_Q_HEAD, -1)->offset, share = dq / (float)rows;
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < d; i++) {
-            p->g[(ptrdiff_t)r * d + i] += share * w[i];
-            dw[i] += share * l->y[(ptrdiff_t)r * d + i];
-        }
-    p->dw[trm_layout_find(lay, TRM_W_Q_BIAS, -1)->offset] += dq;
+    float *dw = p->dw + trm_layout_find(lay, TRM_W_Q_HEAD, -1)->offset;
+    for (int h = 0; h < (c->unsat_head ? 2 : 1); h++, w += d, dw += d) {
+        float share = dq[h] / (float)rows;
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < d; i++) {
+                p->g[(ptrdiff_t)r * d + i] += share * w[i];
+                dw[i] += share * l->y[(ptrdiff_t)r * d + i];
+            }
+        p->dw[trm_layout_find(lay, TRM_W_Q_BIAS, -1)->offset + (size_t)h] += dq[h];
+    }
 }
 
 static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
@@ -316,7 +336,8 @@ static int run_chunk(trm_class *k, struct pupil *p, int first, int n) {
     for (int j = 0; j < n; j++) {
         trm_lesson *l = &k->lesson[first + j];
         forward(k, p, l, plan, j);
-        float dq = losses(k, p, l);
+        float dq[2];
+        losses(k, p, l, dq);
         heads_back(k, p, l, dq);
         backward(k, p, l, plan, j);
         l->steps++;

@@ -45,6 +45,8 @@ int trm_class_new(
 void trm_class_free(trm_class *k);
 /* Makes the tables of a lesson's positions again, after its cells were read from a file. */
 void trm_lesson_places(trm_lesson *l, const trm_config *c);
+/* Has the puzzle no answer: no cell a label, and a model that is taught to see it? */
+bool trm_lesson_unsat(const trm_lesson *l, const trm_config *c);
 size_t trm_class_bytes(const trm_class *k);
 trm_lesson *trm_class_lesson(trm_class *k, int i);
 /* Runs one supervision step on every lesson. Before it, `prepare` (may be NULL) is called

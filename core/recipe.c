@@ -35,6 +35,7 @@ static const trm_field fields[] = {
     F(curriculum_at, TRM_REAL, 0, 1),
     F(share_file, TRM_REAL, 0, 1),
     F(share_sparse, TRM_REAL, 0, 1),
+    F(share_wrong, TRM_REAL, 0, 1),
     F(sparse_effort, TRM_INT, 0, 100000),
     F(size_min, TRM_INT, 2, 30),
     F(size_max, TRM_INT, 2, 30),
@@ -189,6 +190,9 @@ static int check(trm_recipe *r, trm_error *err) {
     if (r->size_start && (r->size_start < r->size_min || r->size_start > r->size_max))
         return trm_fail(
             err, TRM_E_FORMAT, "recipe: size_start is not between size_min and size_max");
+    if (r->share_wrong > 0 && (!sudoku || !r->model.unsat_head))
+        return trm_fail(
+            err, TRM_E_FORMAT, "recipe: share_wrong is for Sudoku models with \"unsat_head\" true");
     if (r->extra_clues_least > r->extra_clues)
         return trm_fail(err, TRM_E_FORMAT, "recipe: extra_clues_least is above extra_clues");
     if (!r->model.packed && r->size_min != r->size_max && !sudoku)

@@ -226,16 +226,52 @@ static void draw_sudoku(const trm_source *s, int extra, struct pair *out, trm_rn
         add_clues(&out->puzzle, &out->solution, (int)trm_rng_below(rng, (uint32_t)extra + 1), rng);
 }
 
+static bool clashes(const trm_sudoku *p, int cell, int digit) {
+    trm_sudoku with = *p;
+    with.cell[cell] = (uint8_t)digit;
+    return !trm_sudoku_consistent(&with, NULL);
+}
+
+/* One clue too many: a digit that clashes with none but is not the solution's. As in the search
+ * of trm/task.h the cell has few digits left: the fewest of three drawn. */
+static void add_wrong_clue(struct pair *p, trm_rng *rng) {
+    int cell = -1, digit = 0, fewest = 10;
+    for (int tries = 0; tries < 3; tries++) {
+        int i = (int)trm_rng_below(rng, TRM_SUDOKU_CELLS), left = 0, wrong = 0;
+        if (p->puzzle.cell[i])
+            continue;
+        for (int d = 1; d <= 9; d++) {
+            if (clashes(&p->puzzle, i, d) || d == p->solution.cell[i])
+                continue;
+            left++;
+            wrong = trm_rng_below(rng, (uint32_t)left) ? wrong : d;
+        }
+        if (left && left < fewest) {
+            fewest = left;
+            cell = i;
+            digit = wrong;
+        }
+    }
+    if (cell < 0)
+        return;
+    p->puzzle.cell[cell] = (uint8_t)digit;
+    memset(&p->solution, 0, sizeof p->solution);
+}
+
 static int next_sudoku(const trm_source *s, int extra, trm_lesson *l) {
     struct pair p;
     trm_sudoku_sym sym;
     trm_sudoku image;
     draw_sudoku(s, extra, &p, &l->rng);
+    if (s->recipe->share_wrong > 0 && trm_rng_unit(&l->rng) < s->recipe->share_wrong)
+        add_wrong_clue(&p, &l->rng);
     trm_sudoku_sym_random(&sym, &l->rng);
     trm_sudoku_sym_apply(&image, &sym, &p.puzzle);
     trm_sudoku_encode(&image, l->tokens);
     trm_sudoku_sym_apply(&image, &sym, &p.solution);
     trm_sudoku_encode(&image, l->labels);
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++)
+        l->labels[i] = image.cell[i] ? l->labels[i] : -100;
     l->cells = 81;
     l->puzzle = 0;
     return TRM_OK;

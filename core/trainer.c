@@ -137,7 +137,8 @@ static bool halts(const trm_recipe *r, trm_lesson *l) {
     int least = 1, most = r->model.halt_max_steps;
     if (trm_rng_unit(&l->rng) < r->model.halt_exploration_prob && most > 1)
         least = 2 + (int)trm_rng_below(&l->rng, (uint32_t)(most - 1));
-    return l->steps >= most || (l->q[0] > 0 && l->steps >= least);
+    bool sure = l->q[0] > 0 || (l->q[1] > 0 && trm_lesson_unsat(l, &r->model));
+    return l->steps >= most || (sure && l->steps >= least);
 }
 
 static void average(double *a, double x, double keep) {
@@ -152,6 +153,8 @@ static void after_step(trm_trainer *t) {
         if (!l->done)
             continue;
         const double keep = 0.998;
+        if (trm_lesson_unsat(l, &t->recipe.model))
+            continue;
         average(&g->cells, l->counted ? (double)l->right / l->counted : 1, keep);
         average(&g->exact, l->right == l->counted, keep);
         average(&g->halted_steps, l->steps, keep);

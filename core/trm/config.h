@@ -55,6 +55,7 @@ typedef struct trm_config {
     /* this project's own */
     char task[16];     /* "sudoku", "maze", "arc"; "" where unknown */
     int inner_size;    /* SwiGLU inner of the channel MLP, 0 = the official rule */
+    bool unsat_head;   /* the second halt logit is of "no answer exists"; else it is unused */
     bool q_mean;       /* halt head reads the mean over positions, not position 0 */
     bool packed;       /* trained on packed cells: any number of cells up to L */
     bool frames;       /* the last 10 positions of puzzle_emb_len, and an embedding of each cell's

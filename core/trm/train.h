@@ -74,6 +74,7 @@ typedef struct trm_recipe {
     double curriculum_at;            /* ... one fewer whenever exact accuracy passes this ... */
     int extra_clues_least;           /* ... down to so many */
     double share_file, share_sparse; /* of new puzzles: from `file`, from the sparse search */
+    double share_wrong;              /* of new Sudokus: with one clue too many, a wrong one */
     int sparse_effort;
     char file[512];       /* CSV of training puzzles, "" = generated ones only */
     char exclude[8][512]; /* files whose puzzles, up to symmetry, are never trained on */

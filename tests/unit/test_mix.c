@@ -29,6 +29,11 @@ static const char *const shifts =
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"shifts\","
     "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
 
+static const char *const unsat =
+    "{\"seq_len\":81,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"unit_means\","
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true,\"unsat_head\":true}";
+
 static void config_of(trm_config *c, const char *json) {
     trm_error err;
     if (trm_config_parse(c, json, &err))
@@ -94,6 +99,7 @@ static void test_shifts_bring_each_quarter_from_its_neighbour(void **state) {
     assert_memory_equal(out, back, sizeof back);
 }
 
+/* With the head for puzzles without an answer the second puzzle is one. */
 static void gradient_matches_differences(const char *json) {
     trm_config c;
     trm_model *m;
@@ -107,6 +113,8 @@ static void gradient_matches_differences(const char *json) {
     for (int i = 0; i < 2 * c.seq_len; i++) {
         inputs[i] = 1 + (int32_t)trm_rng_below(&rng, 4);
         labels[i] = 1 + (int32_t)trm_rng_below(&rng, 5);
+        if (c.unsat_head && i >= c.seq_len)
+            labels[i] = -100;
     }
     trm_grad_request q = {.backend = "reference",
         .threads = 1,
@@ -149,6 +157,7 @@ static void test_gradients_match_differences(void **state) {
     gradient_matches_differences(small);
     gradient_matches_differences(means);
     gradient_matches_differences(shifts);
+    gradient_matches_differences(unsat);
 }
 
 int main(void) {

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "source.h"
+#include "trm/sudoku.h"
 #include "trm/train.h"
 
 static const char *const small =
@@ -18,6 +20,14 @@ static const char *const small =
     "\"warmup\":4,\"lr\":0.02,\"model\":{\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":48,"
     "\"num_heads\":3,\"H_cycles\":2,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,"
     "\"pos_encodings\":\"units\",\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,\"q_mean\":true}}";
+
+/* half of its puzzles have a wrong clue */
+static const char *const doubts =
+    "{\"task\":\"sudoku\",\"seed\":5,\"batch\":6,\"steps\":40,\"extra_clues\":50,\"tape\":2,"
+    "\"share_wrong\":0.5,\"model\":{\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":48,"
+    "\"num_heads\":3,\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,"
+    "\"unsat_head\":true,\"pos_encodings\":\"unit_means\",\"puzzle_emb_ndim\":0,"
+    "\"halt_max_steps\":3,\"q_mean\":true}}";
 
 static const char *const mazes =
     "{\"task\":\"maze\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_min\":4,\"size_max\":7,\"tape\":"
@@ -81,6 +91,36 @@ static void resume_repeats(const char *recipe) {
 static void test_resumed_run_repeats_the_unbroken_one(void **state) {
     (void)state;
     resume_repeats(small);
+    resume_repeats(doubts);
+}
+
+/* Of the puzzles with a wrong clue none has an answer, of the others each has one. */
+static void test_a_wrong_clue_leaves_no_answer(void **state) {
+    (void)state;
+    trm_recipe r;
+    trm_error err;
+    trm_source *source;
+    trm_lesson l = {0};
+    int32_t tokens[81], labels[81];
+    int wrong = 0;
+    assert_int_equal(trm_recipe_parse(&r, doubts, &err), 0);
+    assert_int_equal(trm_source_new(&source, &r, NULL, &err), 0);
+    l.tokens = tokens;
+    l.labels = labels;
+    trm_rng_seed(&l.rng, 8);
+    for (int i = 0; i < 200; i++) {
+        trm_sudoku p, answer;
+        assert_int_equal(trm_source_next(source, 30, &l, &err), 0);
+        trm_sudoku_decode(&p, tokens);
+        int n = trm_sudoku_solutions(&p, 2, &answer, NULL);
+        assert_int_equal(n, !trm_lesson_unsat(&l, &r.model));
+        assert_true(trm_sudoku_consistent(&p, NULL));
+        wrong += n == 0;
+        for (int k = 0; k < 81; k++)
+            assert_int_equal(labels[k], n ? answer.cell[k] + 1 : -100);
+    }
+    assert_in_range(wrong, 60, 140);
+    trm_source_free(source);
 }
 
 static void test_resumed_maze_run_repeats_the_unbroken_one(void **state) {
@@ -122,6 +162,9 @@ static void test_recipe_errors_name_the_key(void **state) {
         {"{\"task\":\"arc\",\"model\":{\"seq_len\":900,\"vocab_size\":12,\"hidden_size\":64}}",
             "frames"},
         {"{\"task\":\"sudoku\"}", "\"model\" is missing"},
+        {"{\"task\":\"sudoku\",\"share_wrong\":0.1,\"model\":{\"seq_len\":81,\"vocab_size\":11,"
+         "\"hidden_size\":48}}",
+            "unsat_head"},
         {"{\"task\":\"sudoku\",\"batch\":0}", "\"batch\""},
         {"{\"task\":\"sudoku\",\"batch\":1.5}", "\"batch\""},
         {"{\"task\":\"sudoku\",\"optimizer\":\"sgd\"}", "muon, adamw, adam_atan2"},
@@ -139,6 +182,7 @@ static void test_recipe_errors_name_the_key(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_run_repeats_the_unbroken_one),
+        cmocka_unit_test(test_a_wrong_clue_leaves_no_answer),
         cmocka_unit_test(test_resumed_maze_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_resumed_arc_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_loss_falls),
