@@ -43,6 +43,7 @@ struct trm_arc_run {
     const trm_mm_lib *lib;
     float *grads;
     int lessons, examined; /* lessons of a micro-batch: training, exams */
+    bool large;            /* a lesson of training takes several micro-batches */
     trm_arc_progress progress;
     trm_arc_votes votes[TRM_ARC_TESTS];
     double spent;
@@ -114,6 +115,7 @@ static int make_engine(trm_arc_run *r, const trm_model *m, trm_error *err) {
         return e;
     const trm_config *c = &r->model->config;
     r->lessons = r->options.threads * at_once(3 * step_work(c, seen));
+    r->large = 3 * step_work(c, seen) > 2 * WORK;
     int exams = r->options.threads * at_once(step_work(c, most));
     r->examined = exams < r->lessons ? exams : r->lessons;
     trm_class_options o = {.loss = r->recipe.loss,
@@ -266,8 +268,10 @@ static void halt(const trm_arc_run *r, trm_lesson *l) {
 static int train(trm_arc_run *r, trm_error *err) {
     trm_arc_progress *p = &r->progress;
     trm_loss sum;
-    int e = trm_class_step(r->class, prepare, r, r->grads, &sum, err);
-    if (e)
+    bool whole = true;
+    int e = r->large ? trm_class_part(r->class, prepare, r, r->grads, &sum, &whole, err)
+                     : trm_class_step(r->class, prepare, r, r->grads, &sum, err);
+    if (e || !whole)
         return e;
     if (!isfinite(sum.total))
         return trm_fail(err, TRM_E_ARG, "the loss is not finite: training diverged");

@@ -22,6 +22,7 @@ struct trm_class {
     struct pupil *pupil;
     void *block;
     int max_s, passes;
+    int part, parts; /* of the step under way */
     int (*prepare)(void *, trm_lesson *, trm_error *);
     void *arg;
     float *grads;
@@ -184,12 +185,16 @@ static void begin(const trm_class *k, trm_lesson *l) {
     l->fresh = false;
 }
 
+static trm_seq seq_of(const trm_class *k, const trm_lesson *l) {
+    return (trm_seq){k->net->c->puzzle_emb_len + l->cells, l->rope, l->near};
+}
+
 /* j: its place on the tape, -1 without one. */
 static void forward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
     const trm_config *c = k->net->c;
     const trm_rows *rows = k->net->rows;
     size_t n = (size_t)l->s * (size_t)c->hidden_size;
-    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope, l->near};
+    const trm_seq seq = seq_of(k, l);
     for (int t = 0; t < c->H_cycles; t++) {
         trm_tape *tape = t == c->H_cycles - 1 && j >= 0 ? p->tape : NULL;
         for (int i = 0; i < c->L_cycles; i++) {
@@ -292,20 +297,36 @@ static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, const
     }
 }
 
-static void backward(trm_class *k, struct pupil *p, trm_lesson *l, const trm_plan *plan, int j) {
+static void learn_heads(trm_class *k, struct pupil *p, trm_lesson *l) {
+    float dq[2];
+    losses(k, p, l, dq);
+    heads_back(k, p, l, dq);
+}
+
+static void back_answer(
+    const trm_class *k, struct pupil *p, const trm_lesson *l, const trm_plan *plan, int j) {
+    const trm_config *c = k->net->c;
+    const trm_seq seq = seq_of(k, l);
+    trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, j * k->passes + c->L_cycles, p->dw);
+    memset(p->de, 0, (size_t)l->s * (size_t)c->hidden_size * sizeof(float));
+}
+
+/* z-updates before `end`, down to `first`. */
+static void back_latent(const trm_class *k, struct pupil *p, const trm_lesson *l,
+    const trm_plan *plan, int j, int end, int first) {
     const trm_config *c = k->net->c;
     size_t n = (size_t)l->s * (size_t)c->hidden_size;
-    trm_seq seq = {c->puzzle_emb_len + l->cells, l->rope, l->near};
-    int at = j * k->passes;
-    trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, at + c->L_cycles, p->dw);
-    memset(p->de, 0, n * sizeof(float));
-    for (int i = c->L_cycles - 1; i >= 0; i--) {
+    const trm_seq seq = seq_of(k, l);
+    for (int i = end - 1; i >= first; i--) {
         if (k->o.one_step_gradient && i < c->L_cycles - 1)
             memset(p->g, 0, n * sizeof(float)); /* the tape must be whole, with zeros */
-        trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, at + i, p->dw);
+        trm_net_pass_back(p->work, plan, p->g, &seq, p->tape, j * k->passes + i, p->dw);
         for (size_t e = 0; e < n; e++)
             p->de[e] += p->g[e];
     }
+}
+
+static void back_input(const trm_class *k, struct pupil *p, const trm_lesson *l) {
     const trm_shown shown = shows(l);
     trm_embed_back(p->dw, k->net, p->de, &shown);
 }
@@ -336,22 +357,47 @@ static int run_chunk(trm_class *k, struct pupil *p, int first, int n) {
     for (int j = 0; j < n; j++) {
         trm_lesson *l = &k->lesson[first + j];
         forward(k, p, l, plan, j);
-        float dq[2];
-        losses(k, p, l, dq);
-        heads_back(k, p, l, dq);
-        backward(k, p, l, plan, j);
+        learn_heads(k, p, l);
+        back_answer(k, p, l, plan, j);
+        back_latent(k, p, l, plan, j, k->net->c->L_cycles, 0);
+        back_input(k, p, l);
         l->steps++;
     }
     trm_net_weight_grads(p->work, plan, p->tape, p->dw);
     return TRM_OK;
 }
 
+/* A third of what run_chunk() does with one lesson. What is between the parts is on the tape and
+ * in the pupil. */
+static int run_part(trm_class *k, struct pupil *p, int first) {
+    trm_lesson *l = &k->lesson[first];
+    int half = k->net->c->L_cycles / 2;
+    trm_plan *plan;
+    int r = trm_work_plan(&plan, p->work, l->s, 1, &p->error);
+    if (r)
+        return r;
+    if (k->part == 0) {
+        forward(k, p, l, plan, 0);
+        learn_heads(k, p, l);
+    } else if (k->part == 1) {
+        back_answer(k, p, l, plan, 0);
+        back_latent(k, p, l, plan, 0, k->net->c->L_cycles, half);
+    } else {
+        back_latent(k, p, l, plan, 0, half, 0);
+        back_input(k, p, l);
+        l->steps++;
+        trm_net_weight_grads(p->work, plan, p->tape, p->dw);
+    }
+    return TRM_OK;
+}
+
 static void run_share(void *arg, int member) {
     trm_class *k = arg;
     struct pupil *p = &k->pupil[member];
-    memset(p->dw, 0, k->net->layout->floats * sizeof(float));
     p->failed = TRM_OK;
-    for (int i = p->first; i < p->last && !p->failed; i++) {
+    if (k->part == 0)
+        memset(p->dw, 0, k->net->layout->floats * sizeof(float));
+    for (int i = p->first; i < p->last && !p->failed && k->part == 0; i++) {
         if (k->prepare)
             p->failed = k->prepare(k->arg, &k->lesson[i], &p->error);
         if (!p->failed && k->lesson[i].cells)
@@ -360,7 +406,9 @@ static void run_share(void *arg, int member) {
     for (int i = p->first; i < p->last && !p->failed;) {
         trm_lesson *l = &k->lesson[i];
         int n = 1;
-        if (!l->exam) {
+        if (!l->exam && k->parts > 1) {
+            p->failed = run_part(k, p, i);
+        } else if (!l->exam) {
             while (i + n < p->last && n < k->o.tape && l[n].s == l->s && !l[n].exam)
                 n++;
             p->failed = run_chunk(k, p, i, n);
@@ -384,15 +432,18 @@ static void reduce(void *arg, int member) {
     }
 }
 
-int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
-    void *arg, float *grads, trm_loss *sum, trm_error *err) {
-    k->prepare = prepare;
-    k->arg = arg;
-    k->grads = grads;
+static int step_part(trm_class *k, trm_loss *sum, bool *whole, trm_error *err) {
+    *whole = false;
     trm_team_run(k->team, run_share, k);
     for (int i = 0; i < trm_team_size(k->team); i++)
-        if (k->pupil[i].failed)
+        if (k->pupil[i].failed) {
+            k->part = 0;
             return trm_fail(err, k->pupil[i].failed, "%s", k->pupil[i].error.text);
+        }
+    k->part = (k->part + 1) % k->parts;
+    *whole = k->part == 0;
+    if (!*whole)
+        return TRM_OK;
     trm_team_run(k->team, reduce, k);
     *sum = (trm_loss){0, 0, 0};
     for (int i = 0; i < k->o.batch; i++) {
@@ -401,4 +452,24 @@ int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_er
     }
     sum->total = sum->lm + k->o.q_weight * sum->q_halt;
     return TRM_OK;
+}
+
+int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
+    void *arg, float *grads, trm_loss *sum, trm_error *err) {
+    bool whole;
+    k->prepare = prepare;
+    k->arg = arg;
+    k->grads = grads;
+    k->parts = 1;
+    k->part = 0; /* a step that was begun in parts is given up */
+    return step_part(k, sum, &whole, err);
+}
+
+int trm_class_part(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
+    void *arg, float *grads, trm_loss *sum, bool *whole, trm_error *err) {
+    k->prepare = prepare;
+    k->arg = arg;
+    k->grads = grads;
+    k->parts = 3;
+    return step_part(k, sum, whole, err);
 }

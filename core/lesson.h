@@ -54,5 +54,9 @@ trm_lesson *trm_class_lesson(trm_class *k, int i);
  * gradient of total / batch is left in grads (layout.floats). */
 int trm_class_step(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
     void *arg, float *grads, trm_loss *sum, trm_error *err);
+/* A third of such a step, for those who must not be away for long; *whole: it was the last third,
+ * grads and sum are set. Only where no thread has more than one lesson. */
+int trm_class_part(trm_class *k, int (*prepare)(void *arg, trm_lesson *l, trm_error *err),
+    void *arg, float *grads, trm_loss *sum, bool *whole, trm_error *err);
 
 #endif

@@ -86,7 +86,7 @@ typedef struct trm_arc_attempt {
 typedef struct trm_arc_options {
     const char *backend; /* as in engine.h; NULL = "auto" */
     int threads;         /* >= 1 */
-    long steps;          /* training micro-batches at most; 0 = 20000 */
+    long steps;          /* training steps at most; 0 = 20000 */
     int predictions;     /* symmetric images of each test input that vote; 0 = 64 */
 } trm_arc_options;
 
@@ -94,7 +94,7 @@ typedef enum trm_arc_phase { TRM_ARC_TRAINING, TRM_ARC_PREDICTING, TRM_ARC_DONE 
 
 typedef struct trm_arc_progress {
     trm_arc_phase phase;
-    long steps;         /* training micro-batches so far */
+    long steps;         /* training steps so far */
     double loss;        /* running mean cross-entropy of a counted cell, nats */
     int demonstrations; /* pairs the task gives */
     int reproduced;     /* of them, answered exactly by the trained copy when last looked */
@@ -110,9 +110,8 @@ typedef struct trm_arc_run trm_arc_run;
 TRM_API int trm_arc_run_new(trm_arc_run **out, const trm_model *m, const trm_arc_task *task,
     const trm_arc_options *o, uint64_t seed, trm_error *err);
 /* One micro-batch: some milliseconds of training, a look at the demonstrations, or one batch
- * of predictions. Up to about 20 ms on tasks with grids up to 12x12; one sequence of the full
- * 30x30 canvas is indivisible and takes longer. Does nothing when done. After an error the
- * run answers with what it had and is done. */
+ * of predictions. On canvases where a single sequence takes longer, a third of its training step.
+ * Does nothing when done. After an error the run answers with what it had and is done. */
 TRM_API int trm_arc_run_step(trm_arc_run *r, trm_error *err);
 /* How much of the caller's time is spent, 0..1, never decreasing: the learning rate falls
  * along with it, training ends at 0.8, and what is left is for predictions. May be called

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "arc_source.h"
+#include "backend.h"
 
 static trm_model *small_model(int identifiers) {
     char json[600];
@@ -220,6 +221,68 @@ static void test_a_trunk_starts_from_the_mean_of_trained_puzzles(void **state) {
     trm_model_free(m);
 }
 
+static int teach(void *arg, trm_lesson *l, trm_error *err) {
+    const trm_arc_pair *pair = arg;
+    trm_arc_frame f;
+    (void)err;
+    trm_arc_frame_identity(&f);
+    if (l->steps == 0)
+        trm_arc_teach(l, pair, &f, 0, false);
+    return TRM_OK;
+}
+
+/* Gradients of two steps of two lessons on two threads, each in `parts` parts; one part of a third
+ * step that is then given up, and of another pair's first. */
+static void gradients(float *grads, const trm_model *m, trm_arc_pair *pair, int parts) {
+    const trm_mm_lib *lib;
+    trm_team *team;
+    trm_net *net;
+    trm_class *class;
+    trm_error err;
+    trm_loss sum;
+    const trm_class_options o = {.loss = TRM_SOFTMAX, .q_weight = 0.5, .tape = 1, .batch = 2};
+    assert_int_equal(trm_backend_find(&lib, NULL, &err), TRM_OK);
+    assert_int_equal(trm_team_new(&team, 2, lib->enter_thread, &err), TRM_OK);
+    assert_int_equal(trm_net_new(&net, &m->config, &m->layout, m->w, lib, true, &err), TRM_OK);
+    assert_int_equal(trm_class_new(&class, net, team, &o, &err), TRM_OK);
+    bool whole = false;
+    for (int i = 0; i < 2 * parts; i++) {
+        int r = parts == 1 ? trm_class_step(class, teach, pair, grads, &sum, &err)
+                           : trm_class_part(class, teach, pair, grads, &sum, &whole, &err);
+        assert_int_equal(r, TRM_OK);
+        if (parts > 1)
+            assert_int_equal(whole, i % parts == parts - 1);
+    }
+    assert_true(sum.total > 0);
+    if (parts > 1) {
+        assert_int_equal(trm_class_part(class, teach, pair, grads, &sum, &whole, &err), TRM_OK);
+        assert_false(whole);
+    }
+    trm_class_lesson(class, 0)->steps = trm_class_lesson(class, 1)->steps = 0;
+    trm_class_lesson(class, 0)->fresh = trm_class_lesson(class, 1)->fresh = true;
+    size_t n = m->layout.floats;
+    assert_int_equal(trm_class_step(class, teach, pair + 1, grads + n, &sum, &err), TRM_OK);
+    trm_class_free(class);
+    trm_net_free(net);
+    trm_team_free(team);
+}
+
+static void test_a_step_in_parts_is_the_same_step(void **state) {
+    (void)state;
+    trm_arc_pair pair[4];
+    trm_arc_task t;
+    make_task(&t, pair, true);
+    trm_model *m = small_model(1);
+    size_t n = 2 * m->layout.floats * sizeof(float);
+    float *a = calloc(1, n), *b = calloc(1, n);
+    gradients(a, m, pair, 1);
+    gradients(b, m, pair, 3);
+    assert_memory_equal(a, b, n);
+    free(a);
+    free(b);
+    trm_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_rule_is_learned_from_random_weights),
@@ -227,6 +290,7 @@ int main(void) {
         cmocka_unit_test(test_the_caller_ends_training),
         cmocka_unit_test(test_outputs_of_unknown_size_get_the_full_canvas),
         cmocka_unit_test(test_what_cannot_run_is_refused),
+        cmocka_unit_test(test_a_step_in_parts_is_the_same_step),
         cmocka_unit_test(test_a_trunk_starts_from_the_mean_of_trained_puzzles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
