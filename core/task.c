@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trm/task.h"
+#include "search.h"
 
 enum { BROKEN_UNKNOWN = 1 << 20 };
 
 void trm_policy_defaults(trm_policy *p, trm_kind kind) {
     *p = (trm_policy){.max_steps = 16, .attempts = 8, .halt = TRM_HALT_AUTO};
     if (kind == TRM_KIND_SUDOKU)
-        *p = (trm_policy){.max_steps = 32, .attempts = 16, .halt = TRM_HALT_AUTO};
+        *p = (trm_policy){.max_steps = 8, .attempts = 256, .halt = TRM_HALT_AUTO};
 }
 
 static void begin(trm_task *t, trm_kind kind, const trm_policy *p) {
@@ -52,8 +52,13 @@ int trm_task_fits(const trm_task *t, const trm_model *m, trm_error *err) {
     return TRM_OK;
 }
 
+static bool searches(const trm_task *t) {
+    return t->kind == TRM_KIND_SUDOKU && t->policy.halt != TRM_HALT_FIXED && t->policy.attempts > 1;
+}
+
 bool trm_task_wants_lane(const trm_task *t) {
-    return t->outcome == TRM_RUNNING && t->started < t->policy.attempts;
+    return t->outcome == TRM_RUNNING && t->started < t->policy.attempts &&
+           (!searches(t) || t->search.open || t->started == t->finished);
 }
 
 /* Equal puzzles draw equal symmetries for equal attempts, wherever and whenever they run. */
@@ -69,14 +74,16 @@ static trm_rng attempt_rng(const void *cells, size_t n, int attempt) {
 
 static int load_sudoku(trm_lane *l, trm_task *t, trm_engine *e, trm_error *err) {
     int32_t tokens[TRM_SUDOKU_CELLS];
-    trm_sudoku image;
+    trm_sudoku image, puzzle = t->puzzle.sudoku;
     if (l->attempt == 0) {
         trm_sudoku_sym_identity(&l->sym);
     } else {
         trm_rng rng = attempt_rng(t->puzzle.sudoku.cell, sizeof t->puzzle.sudoku.cell, l->attempt);
         trm_sudoku_sym_random(&l->sym, &rng);
     }
-    trm_sudoku_sym_apply(&image, &l->sym, &t->puzzle.sudoku);
+    l->node = trm_search_take(&t->search);
+    trm_search_clues(&t->search, l->node, &puzzle);
+    trm_sudoku_sym_apply(&image, &l->sym, &puzzle);
     trm_sudoku_encode(&image, tokens);
     return trm_engine_load(
         e, l->slot, &(trm_input){.cells = TRM_SUDOKU_CELLS, .tokens = tokens}, err);
@@ -227,6 +234,27 @@ void trm_lane_show(const trm_lane *l, const trm_engine *e, trm_task *out) {
     keep(out, l, &c, halt_confidence(l, e));
 }
 
+/* Where others wait for what this attempt leaves, one that has settled is over. */
+static bool settled(trm_lane *l, const trm_engine *e) {
+    trm_sudoku now;
+    if (!searches(l->task) || !trm_engine_logits(e, l->slot))
+        return false;
+    trm_sudoku_decode(&now, trm_engine_answer(e, l->slot));
+    bool same = memcmp(now.cell, l->last, sizeof l->last) == 0;
+    memcpy(l->last, now.cell, sizeof l->last);
+    return same && l->steps >= 3;
+}
+
+static void branch(const trm_lane *l, const trm_engine *e) {
+    trm_task *t = l->task;
+    const float *logits = trm_engine_logits(e, l->slot);
+    trm_sudoku_sym back;
+    if (!searches(t) || !logits)
+        return;
+    trm_sudoku_sym_inverse(&back, &l->sym);
+    trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back);
+}
+
 bool trm_lane_advance(trm_lane *l, trm_engine *e) {
     trm_task *t = l->task;
     struct candidate c;
@@ -234,7 +262,7 @@ bool trm_lane_advance(trm_lane *l, trm_engine *e) {
     t->steps++;
     if (t->outcome != TRM_RUNNING)
         return true;
-    bool last = l->steps >= t->policy.max_steps;
+    bool last = settled(l, e) || l->steps >= t->policy.max_steps;
     bool fixed = t->policy.halt == TRM_HALT_FIXED;
     float logit = trm_engine_halt_logit(e, l->slot), confidence = halt_confidence(l, e);
     read_lane(l, e, &c);
@@ -255,6 +283,8 @@ bool trm_lane_advance(trm_lane *l, trm_engine *e) {
         t->outcome = TRM_DONE_VERIFIED;
     else if (t->finished >= t->policy.attempts)
         t->outcome = t->verified ? TRM_DONE_VERIFIED : act ? TRM_DONE_ACT : TRM_DONE_BUDGET;
+    else
+        branch(l, e);
     return true;
 }
 

@@ -1,9 +1,9 @@
 /* Answers into JSON text. No state. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "parts.h"
 #include "proto/answer.h"
 
 static json_t *integers(const uint8_t *cell, int n) {
@@ -39,7 +39,7 @@ static json_t *text_json(const trmp_answer *a) {
     return json_stringn(text, n);
 }
 
-static json_t *solution_json(const trmp_answer *a) {
+json_t *trmp_solution_json(const trmp_answer *a) {
     if (a->shape == TRMP_FLAT)
         return integers(a->cell, a->rows * a->cols);
     return a->shape == TRMP_ROWS ? rows_json(a->kind, a->cell, a->rows, a->cols) : text_json(a);
@@ -61,7 +61,7 @@ static void add_path(json_t *o, const trmp_answer *a) {
 
 static json_t *answer_json(const trmp_answer *a) {
     json_t *o = json_pack("{s:s,s:s,s:o,s:o,s:b,s:s,s:i,s:i,s:f,s:s,s:{s:f,s:f,s:f}}", "kind",
-        trmp_kind_name(a->kind), "status", a->status, "solution", solution_json(a), "grid",
+        trmp_kind_name(a->kind), "status", a->status, "solution", trmp_solution_json(a), "grid",
         rows_json(a->kind, a->cell, a->rows, a->cols), "verified", a->verified, "halt", a->halt,
         "steps", a->steps, "attempts", a->attempts, "confidence", rounded(a->confidence), "model",
         a->model, "timing_ms", "queue", rounded(a->queue_ms), "compute", rounded(a->compute_ms),

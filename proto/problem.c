@@ -81,6 +81,8 @@ char *trmp_problem_dump(const trmp_problem *p, const char *request_id) {
         (void)json_object_set_new(o, "rule", rule_json(&p->rule));
     if (p->retry_after)
         (void)json_object_set_new(o, "retry_after", json_integer(p->retry_after));
+    if (p->v2)
+        (void)json_object_set_new(o, "error", json_string(p->detail));
     if (request_id && request_id[0])
         (void)json_object_set_new(o, "request_id", json_string(request_id));
     char *text = json_dumps(o, JSON_COMPACT);

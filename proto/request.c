@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/request.h"
+#include "parts.h"
 
 enum { SIDE = 30 };
 
@@ -180,10 +180,10 @@ static int whole(int *out, const json_t *v, int most, const char *at, trmp_probl
     return 0;
 }
 
-static int parse_option(
-    trmp_options *o, const char *key, const json_t *v, const trmp_limits *limits, trmp_problem *p) {
+int trmp_parse_option(trmp_options *o, const char *base, const char *key, const json_t *v,
+    const trmp_limits *limits, trmp_problem *p) {
     char at[160];
-    (void)snprintf(at, sizeof at, "/%.100s", key);
+    (void)snprintf(at, sizeof at, "%s/%.100s", base, key);
     if (strcmp(key, "max_steps") == 0)
         return whole(&o->max_steps, v, limits->max_steps, at, p);
     if (strcmp(key, "attempts") == 0)
@@ -209,6 +209,22 @@ static int parse_option(
     return trmp_problem_set(p, 422, "invalid-request", at, "there is no option \"%.60s\"", key);
 }
 
+int trmp_parse_puzzle(
+    trmp_kind kind, trmp_puzzle *out, const json_t *v, const char *at, trmp_problem *p) {
+    return kind == TRMP_SUDOKU ? parse_sudoku(out, v, at, p) : parse_maze(out, v, at, p);
+}
+
+int trmp_make_puzzles(
+    trmp_request *r, size_t n, const trmp_limits *limits, const char *at, trmp_problem *p) {
+    if (n > (size_t)limits->puzzles)
+        return trmp_problem_set(p, 413, "too-large", at,
+            "%zu puzzles in one request; at most %d are taken", n, limits->puzzles);
+    r->puzzle = calloc(n, sizeof *r->puzzle);
+    if (!r->puzzle)
+        return trmp_problem_set(p, 503, "unavailable", NULL, "out of memory");
+    return 0;
+}
+
 static int parse_puzzles(
     trmp_request *r, const json_t *o, const trmp_limits *limits, trmp_problem *p) {
     const json_t *one = json_object_get(o, "puzzle"), *many = json_object_get(o, "puzzles");
@@ -219,18 +235,13 @@ static int parse_puzzles(
     if (many && (!json_is_array(many) || !json_array_size(many)))
         return invalid(p, "/puzzles", "must be an array of at least one puzzle");
     size_t n = many ? json_array_size(many) : 1;
-    if (n > (size_t)limits->puzzles)
-        return trmp_problem_set(p, 413, "too-large", "/puzzles",
-            "%zu puzzles in one request; at most %d are taken", n, limits->puzzles);
-    r->puzzle = calloc(n, sizeof *r->puzzle);
-    if (!r->puzzle)
-        return trmp_problem_set(p, 503, "unavailable", NULL, "out of memory");
+    if (trmp_make_puzzles(r, n, limits, "/puzzles", p))
+        return -1;
     for (r->n = 0; r->n < (int)n; r->n++) {
         char at[160];
         trmp_puzzle_pointer(r, r->n, at, sizeof at);
         const json_t *v = many ? json_array_get(many, (size_t)r->n) : one;
-        trmp_puzzle *out = &r->puzzle[r->n];
-        if (r->kind == TRMP_SUDOKU ? parse_sudoku(out, v, at, p) : parse_maze(out, v, at, p))
+        if (trmp_parse_puzzle(r->kind, &r->puzzle[r->n], v, at, p))
             return -1;
     }
     return 0;
@@ -242,7 +253,7 @@ static int parse_arc(trmp_request *r, const json_t *o, const trmp_limits *limits
     r->n = 1;
     for (int i = 0; i < 2; i++) {
         const json_t *v = json_object_get(o, keys[i]);
-        if (v && parse_option(&r->options, keys[i], v, limits, p))
+        if (v && trmp_parse_option(&r->options, "", keys[i], v, limits, p))
             return -1;
     }
     return 0;
@@ -258,26 +269,32 @@ static int parse_object(trmp_request *r, json_t *o, const trmp_limits *limits, t
     json_object_foreach(o, key, v) {
         if (strcmp(key, "puzzle") == 0 || strcmp(key, "puzzles") == 0)
             continue;
-        if (parse_option(&r->options, key, v, limits, p))
+        if (trmp_parse_option(&r->options, "", key, v, limits, p))
             return -1;
     }
     return parse_puzzles(r, o, limits, p);
 }
 
-int trmp_request_parse(trmp_request *out, trmp_kind kind, const char *body, size_t size,
-    const trmp_limits *limits, trmp_problem *problem) {
+json_t *trmp_load(const char *body, size_t size, trmp_problem *p) {
     json_error_t je;
-    memset(out, 0, sizeof *out);
-    out->kind = kind;
-    if (scan(body, size, problem))
-        return -1;
+    if (scan(body, size, p))
+        return NULL;
     json_t *o = json_loadb(body, size, JSON_REJECT_DUPLICATES, &je);
     if (!o) {
-        (void)trmp_problem_set(problem, 400, "not-json", NULL, "%s", je.text);
-        problem->line = je.line > 0 ? je.line : 1;
-        problem->column = je.column > 0 ? je.column : 1;
-        return -1;
+        (void)trmp_problem_set(p, 400, "not-json", NULL, "%s", je.text);
+        p->line = je.line > 0 ? je.line : 1;
+        p->column = je.column > 0 ? je.column : 1;
     }
+    return o;
+}
+
+int trmp_request_parse(trmp_request *out, trmp_kind kind, const char *body, size_t size,
+    const trmp_limits *limits, trmp_problem *problem) {
+    memset(out, 0, sizeof *out);
+    out->kind = kind;
+    json_t *o = trmp_load(body, size, problem);
+    if (!o)
+        return -1;
     int r = parse_object(out, o, limits, problem);
     json_decref(o);
     if (r)
@@ -287,12 +304,16 @@ int trmp_request_parse(trmp_request *out, trmp_kind kind, const char *body, size
 
 void trmp_request_free(trmp_request *r) {
     free(r->puzzle);
+    free(r->v2.id);
     r->puzzle = NULL;
+    r->v2.id = NULL;
     r->n = 0;
 }
 
 void trmp_puzzle_pointer(const trmp_request *r, int i, char *out, size_t size) {
-    if (r->many)
+    if (r->v2.used)
+        trmp_v2_pointer(r, i, 0, out, size);
+    else if (r->many)
         (void)snprintf(out, size, "/puzzles/%d", i);
     else
         (void)snprintf(out, size, "/puzzle");
@@ -302,7 +323,9 @@ void trmp_cell_pointer(const trmp_request *r, int i, int row, int col, char *out
     char at[64];
     const trmp_puzzle *p = &r->puzzle[i];
     trmp_puzzle_pointer(r, i, at, sizeof at);
-    if (p->shape == TRMP_FLAT)
+    if (r->v2.used)
+        trmp_v2_pointer(r, i, row * p->cols + col, out, size);
+    else if (p->shape == TRMP_FLAT)
         (void)snprintf(out, size, "%s/%d", at, row * p->cols + col);
     else if (p->shape == TRMP_ROWS && r->kind == TRMP_SUDOKU)
         (void)snprintf(out, size, "%s/%d/%d", at, row, col);

@@ -33,15 +33,16 @@ typedef struct trmd_app {
     trmd_options o;
     uv_loop_t loop;
     trmd_door door[TRMD_DOORS];
-    uv_timer_t drain_timer, patience_timer, watchdog_timer;
+    uv_timer_t drain_timer, patience_timer, peers_timer, watchdog_timer;
     uv_async_t async; /* the mailbox has something */
     uv_signal_t term, intr, hup;
     bool looping; /* the loop has been initialised */
     bool draining, quiesced;
     int exit_code;
-    struct trmd_conn *arriving;         /* requests whose body has not come whole */
-    int calls;                          /* requests suspended or streaming */
-    trmd_pool *pool;                    /* the models being served */
+    struct trmd_conn *arriving;               /* requests whose body has not come whole */
+    struct trmd_peer *resting, *last_resting; /* connections between requests; peers.h */
+    int calls;                                /* requests suspended or streaming */
+    trmd_pool *pool;                          /* the models being served */
     bool loading, again;                /* a reload is under way; another is wanted after it */
     trm_error config_error, load_error; /* of the last reload; text "" = went well */
     uint64_t reloads;                   /* finished */

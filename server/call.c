@@ -8,6 +8,7 @@
 #include "call.h"
 #include "jobs.h"
 #include "mailbox.h"
+#include "proto/v2.h"
 
 /* SEARCH_NODES: what a request may cost the loop thread to find that a puzzle has no solution,
  * some 25 ms in all; what is left undecided is simply worked on. */
@@ -200,8 +201,8 @@ static void call_limits(const trmd_app *a, trmp_limits *out) {
 }
 
 /* A call that is checked and has its works, none of them submitted; NULL with *problem. */
-static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *body, size_t size,
-    int deadline_ms, trmp_problem *problem) {
+static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *v2, const char *body,
+    size_t size, int deadline_ms, trmp_problem *problem) {
     trmp_limits limits;
     trmd_call *c = calloc(1, sizeof *c);
     if (!c) {
@@ -214,7 +215,8 @@ static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *body, size_t
     c->last = &c->first;
     (void)pthread_mutex_init(&c->lock, NULL);
     call_limits(a, &limits);
-    int r = trmp_request_parse(&c->request, kind, body, size, &limits, problem);
+    int r = v2 ? trmp_v2_parse(&c->request, kind, v2, body, size, &limits, problem)
+               : trmp_request_parse(&c->request, kind, body, size, &limits, problem);
     c->n = c->left = c->request.n;
     if (!r)
         r = make_works(c, body, size, deadline_ms, problem);
@@ -226,33 +228,32 @@ static trmd_call *call_new(trmd_app *a, trmp_kind kind, const char *body, size_t
 
 int trmd_call_check(
     trmd_app *a, trmp_kind kind, const char *body, size_t size, trmp_problem *problem) {
-    trmd_call *c = call_new(a, kind, body, size, a->o.deadline_ms, problem);
+    trmd_call *c = call_new(a, kind, NULL, body, size, a->o.deadline_ms, problem);
     if (!c)
         return -1;
     call_free(c);
     return 0;
 }
 
-int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
-    bool streaming, trmp_problem *problem) {
+trmd_call *trmd_call_start(trmd_app *a, trmp_kind kind, const char *v2, const char *body,
+    size_t size, bool streaming, trmp_problem *problem) {
     int deadline_ms = kind == TRMP_ARC ? a->o.arc_deadline_ms : a->o.deadline_ms;
-    trmd_call *c = call_new(a, kind, body, size, deadline_ms, problem);
+    trmd_call *c = call_new(a, kind, v2, body, size, deadline_ms, problem);
     if (!c)
-        return -1;
+        return NULL;
     c->bytes = size;
     c->streaming = streaming;
     if (submit(c, problem)) {
         call_free(c);
-        return -1;
+        return NULL;
     }
     a->calls++;
-    *out = c;
-    return 0;
+    return c;
 }
 
 int trmd_call_start_job(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body,
     struct trmd_run *run, trmp_problem *problem) {
-    trmd_call *c = call_new(a, kind, body, strlen(body), a->o.max_deadline_ms, problem);
+    trmd_call *c = call_new(a, kind, NULL, body, strlen(body), a->o.max_deadline_ms, problem);
     if (!c)
         return -1;
     c->run = run;
@@ -388,7 +389,8 @@ char *trmd_call_answer(const trmd_call *c) {
         return NULL;
     for (int i = 0; i < c->n; i++)
         fill_answer(c, &c->work[i], &a[i]);
-    char *text = trmp_answers_dump(a, c->n, c->request.many);
+    char *text = c->request.v2.used ? trmp_v2_answer_dump(&c->request, a)
+                                    : trmp_answers_dump(a, c->n, c->request.many);
     free(a);
     return text;
 }

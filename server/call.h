@@ -39,9 +39,10 @@ typedef struct trmd_call {
     bool ready;
 } trmd_call;
 
-/* Parses, checks and queues a body. 0 with *out, or -1 with *problem. */
-int trmd_call_start(trmd_call **out, trmd_app *a, trmp_kind kind, const char *body, size_t size,
-    bool streaming, trmp_problem *problem);
+/* Parses, checks and queues a body; NULL with *problem where that fails. `v2`: the model, where it
+ * is a body of that face; else NULL. */
+trmd_call *trmd_call_start(trmd_app *a, trmp_kind kind, const char *v2, const char *body,
+    size_t size, bool streaming, trmp_problem *problem);
 /* Parses and checks a body without working on it. */
 int trmd_call_check(
     trmd_app *a, trmp_kind kind, const char *body, size_t size, trmp_problem *problem);

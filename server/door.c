@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "http.h"
+#include "peers.h"
 #include "tls.h"
 
 static void on_timer(uv_timer_t *t) {
@@ -54,11 +55,11 @@ static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) 
         flags |= MHD_USE_TLS;
     return MHD_start_daemon(flags, 0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_SOCK_ADDR,
         where->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, d->app,
-        MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT, each,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((o->idle_timeout_ms + 999) / 1000),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE,
-        1u, MHD_OPTION_LISTEN_BACKLOG_SIZE, 4096u, MHD_OPTION_ARRAY, trmd_tls_on() ? tls : tls + 2,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, trmd_peer_notify, d->app, MHD_OPTION_CONNECTION_LIMIT, most,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, each, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((o->idle_timeout_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
+        4096u, MHD_OPTION_ARRAY, trmd_tls_on() ? tls : tls + 2, MHD_OPTION_END);
 }
 
 int trmd_door_open(trmd_app *a, int which, trm_error *err) {

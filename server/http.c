@@ -5,6 +5,7 @@
 
 #include "http.h"
 #include "mailbox.h"
+#include "peers.h"
 
 enum { DISCARD_MAX = 32 << 20 };
 
@@ -12,16 +13,30 @@ static const char *header(const trmd_conn *k, const char *name) {
     return MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, name);
 }
 
+/* A stream's times are in its last event. */
+static void timing_header(const trmd_conn *k, struct MHD_Response *r) {
+    char text[128];
+    if ((k->streaming && k->call) || k->follow)
+        return;
+    double queue = 0, compute = 0, total = (double)(trmd_now() - k->began) * 1e-6;
+    if (k->call)
+        (void)trmd_call_seconds(k->call, &queue, &compute);
+    (void)snprintf(text, sizeof text, "queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f",
+        queue * 1e3, compute * 1e3, total);
+    (void)MHD_add_response_header(r, "Server-Timing", text);
+}
+
 static void common_headers(trmd_conn *k, struct MHD_Response *r) {
     (void)MHD_add_response_header(r, "X-Request-Id", k->id);
     (void)MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    timing_header(k, r);
     const char *origin = header(k, "Origin");
     const trmd_list *allowed = &k->app->o.cors_origins;
     for (int i = 0; origin && i < allowed->n; i++)
         if (strcmp(origin, allowed->at[i]) == 0) {
             (void)MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
             (void)MHD_add_response_header(r, "Access-Control-Expose-Headers",
-                "X-Request-Id, Server-Timing, Retry-After, Location");
+                "X-Request-Id, Server-Timing, Retry-After, Location, Preference-Applied");
         }
     if (allowed->n)
         (void)MHD_add_response_header(r, "Vary", "Origin");
@@ -41,16 +56,6 @@ enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, cons
     return ok;
 }
 
-static void timing_header(const trmd_conn *k, struct MHD_Response *r) {
-    char text[128];
-    double queue = 0, compute = 0, total = (double)(trmd_now() - k->began) * 1e-6;
-    if (k->call)
-        (void)trmd_call_seconds(k->call, &queue, &compute);
-    (void)snprintf(text, sizeof text, "queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f",
-        queue * 1e3, compute * 1e3, total);
-    (void)MHD_add_response_header(r, "Server-Timing", text);
-}
-
 enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const char *reason) {
     if (!text) {
         trmp_problem p;
@@ -63,13 +68,14 @@ enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const cha
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", "application/json");
     (void)MHD_add_response_header(r, "Cache-Control", "no-store");
-    timing_header(k, r);
     return trmd_send(k, status, r, reason);
 }
 
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
     static char none[] = "{\"status\":503,\"title\":\"out of memory\"}";
-    char *text = trmp_problem_dump(p, k->id), number[16];
+    trmp_problem shown = *p;
+    shown.v2 = strncmp(k->path, "/v2", 3) == 0;
+    char *text = trmp_problem_dump(&shown, k->id), number[16];
     struct MHD_Response *r =
         text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
              : MHD_create_response_from_buffer(sizeof none - 1, none, MHD_RESPMEM_PERSISTENT);
@@ -86,7 +92,6 @@ enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
             r, "Allow", k->door->admin ? trmd_admin_allows(k->path) : trmd_route_allows(k->path));
     if (p->status == 401)
         (void)MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    timing_header(k, r);
     return trmd_send(k, p->status, r, p->slug);
 }
 
@@ -162,12 +167,13 @@ static enum MHD_Result begin_call(trmd_conn *k) {
     trmp_problem p;
     trmd_app *a = k->app;
     const char *accept = header(k, "Accept");
-    k->streaming = accept && strstr(accept, "text/event-stream");
-    if (trmd_call_start(&k->call, a, k->kind, k->body ? k->body : "", k->size, k->streaming, &p)) {
-        k->call = NULL;
+    k->streaming = !k->v2[0] && accept && strstr(accept, "text/event-stream");
+    trmd_call *c = trmd_call_start(
+        a, k->kind, k->v2[0] ? k->v2 : NULL, k->body ? k->body : "", k->size, k->streaming, &p);
+    if (!c)
         return trmd_answer_problem(k, &p);
-    }
-    k->call->conn = k;
+    c->conn = k;
+    k->call = c;
     free(k->body);
     k->body = NULL;
     if (k->streaming)
@@ -201,6 +207,7 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         if (!k)
             return MHD_NO;
         *state = k;
+        trmd_peer_asks(k->app, c);
         trmd_arriving(k->app, k);
         if (k->door->admin)
             trmd_admin_headers(k);
@@ -223,7 +230,7 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         return trmd_route_get(k);
     if (k->call)
         return end_call(k);
-    return trmd_job_wanted(k) ? trmd_job_post(k) : begin_call(k);
+    return !k->v2[0] && trmd_job_wanted(k) ? trmd_job_post(k) : begin_call(k);
 }
 
 static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code) {
@@ -232,11 +239,12 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
     bool left = code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (k->call)
         (void)trmd_call_seconds(k->call, &queue, &compute);
-    const char *kind = strncmp(k->path, "/v1/sudoku", 10) == 0 ? "sudoku"
-                       : strncmp(k->path, "/v1/maze", 8) == 0  ? "maze"
-                       : strncmp(k->path, "/v1/arc", 7) == 0   ? "arc"
-                       : strncmp(k->path, "/v1/jobs/", 9) == 0 ? "jobs"
-                                                               : "other";
+    const char *kind = k->v2[0]                                  ? trmp_kind_name(k->kind)
+                       : strncmp(k->path, "/v1/sudoku", 10) == 0 ? "sudoku"
+                       : strncmp(k->path, "/v1/maze", 8) == 0    ? "maze"
+                       : strncmp(k->path, "/v1/arc", 7) == 0     ? "arc"
+                       : strncmp(k->path, "/v1/jobs/", 9) == 0   ? "jobs"
+                                                                 : "other";
     (void)snprintf(status, sizeof status, "%d", left ? 499 : k->status);
     const char *reason = left ? "client-left" : k->reason ? k->reason : "none";
     trmd_count(k->app->metrics, TRMD_M_REQUESTS, 1, TRMD_LABELS(kind, status, reason));
@@ -265,10 +273,10 @@ void trmd_http_completed(
     void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code) {
     trmd_app *a = cls;
     trmd_conn *k = *state;
-    (void)c;
     if (!k)
         return;
     *state = NULL;
+    trmd_peer_rests(a, c);
     trmd_arrived(a, k);
     trmd_admin_forget(k);
     trmd_stream_end(k);

@@ -21,6 +21,7 @@ typedef struct trmd_conn {
     struct trmd_conn *next_arriving;
     trmp_problem problem;
     trmp_kind kind;
+    char v2[64]; /* the model that a request in the other face asks; "" = none */
     bool streaming;
     trmd_call *call;
     trmd_event *event; /* being written to a stream */
@@ -72,6 +73,17 @@ enum MHD_Result trmd_answer_live(trmd_conn *k);
 enum MHD_Result trmd_answer_ready(trmd_conn *k);
 enum MHD_Result trmd_answer_models(trmd_conn *k);
 enum MHD_Result trmd_answer_metrics(trmd_conn *k);
+
+bool trmd_alive(const trmd_app *a); /* every engine thread moves */
+bool trmd_works(const trmd_app *a); /* and no engine has failed */
+
+/* v2.c: the face of proto/v2.h. Finds the model whose /v2/models/NAME/infer is asked; -1 with
+ * k->problem if there is none. */
+int trmd_v2_begin(trmd_conn *k);
+enum MHD_Result trmd_v2_server(trmd_conn *k);
+enum MHD_Result trmd_v2_health(trmd_conn *k, bool ready);
+/* The model in the address: what it is, or only whether it is ready. */
+enum MHD_Result trmd_v2_model(trmd_conn *k, bool ready);
 
 /* admin.c: the same for the admin door. */
 void trmd_admin_headers(trmd_conn *k);

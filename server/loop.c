@@ -191,9 +191,10 @@ int trmd_loop_open(trmd_app *a, trm_error *err) {
     (void)uv_timer_init(&a->loop, &a->drain_timer);
     (void)uv_signal_init(&a->loop, &a->term);
     (void)uv_timer_init(&a->loop, &a->patience_timer);
+    (void)uv_timer_init(&a->loop, &a->peers_timer);
     (void)uv_signal_init(&a->loop, &a->intr);
     (void)uv_signal_init(&a->loop, &a->hup);
-    a->async.data = a->drain_timer.data = a->patience_timer.data = a;
+    a->async.data = a->drain_timer.data = a->patience_timer.data = a->peers_timer.data = a;
     a->term.data = a->intr.data = a->hup.data = a;
     int r = trmd_door_open(a, TRMD_PUBLIC, err);
     if (!r && a->o.admin_port >= 0)

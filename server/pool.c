@@ -409,6 +409,7 @@ static int make_station(struct worker *k, int m, trm_error *err) {
     trm_engine_options o = {.backend = p->o.backend, .threads = k->threads, .slots = p->o.slots};
     if (strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_ARC]) == 0)
         o.slots = 1; /* for the self-test: a task works on a copy */
+    o.keep_logits = strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_SUDOKU]) == 0;
     s->slots = o.slots;
     s->lane = calloc((size_t)s->slots, sizeof *s->lane);
     s->slot = calloc((size_t)s->slots, sizeof *s->slot);

@@ -16,30 +16,50 @@ enum route {
     GET_MODELS,
     GET_OPENAPI,
     JOB,
-    PAGE
+    V2_SERVER,
+    V2_LIVE,
+    V2_READY,
+    V2_MODEL,
+    V2_MODEL_READY,
+    V2_INFER
 };
 
 static const struct {
-    const char *path;
+    const char *path; /* '*' stands for one name */
     enum route route;
     bool post, open; /* open: no API key asked for */
 } routes[] = {
     {"/v1/sudoku", POST_SUDOKU, true, false},
     {"/v1/maze", POST_MAZE, true, false},
     {"/v1/arc", POST_ARC, true, false},
-    {"/v1/jobs/", JOB, false, false}, /* with an id */
+    {"/v1/jobs/*", JOB, false, false},
     {"/livez", GET_LIVE, false, true},
     {"/readyz", GET_READY, false, true},
     {"/metrics", GET_METRICS, false, true},
     {"/v1/models", GET_MODELS, false, false},
     {"/openapi.json", GET_OPENAPI, false, true},
+    {"/v2", V2_SERVER, false, true},
+    {"/v2/health/live", V2_LIVE, false, true},
+    {"/v2/health/ready", V2_READY, false, true},
+    {"/v2/models/*", V2_MODEL, false, false},
+    {"/v2/models/*/ready", V2_MODEL_READY, false, true},
+    {"/v2/models/*/infer", V2_INFER, true, false},
 };
 enum { N_ROUTES = sizeof routes / sizeof *routes };
 
+static bool matches(const char *pattern, const char *path) {
+    size_t n = strcspn(pattern, "*");
+    if (strncmp(pattern, path, n) != 0)
+        return false;
+    if (!pattern[n])
+        return !path[n];
+    size_t name = strcspn(path + n, "/");
+    return name > 0 && strcmp(pattern + n + 1, path + n + name) == 0;
+}
+
 static int find_route(const char *path) {
     for (int i = 0; i < N_ROUTES; i++)
-        if (strcmp(path, routes[i].path) == 0 ||
-            (routes[i].route == JOB && strncmp(path, routes[i].path, strlen(routes[i].path)) == 0))
+        if (matches(routes[i].path, path))
             return i;
     return -1;
 }
@@ -169,10 +189,16 @@ static void route_known(trmd_conn *k, int i, bool *now) {
         k->problem.retry_after = 5;
         return;
     }
+    if (routes[i].route == V2_INFER && trmd_v2_begin(k)) {
+        k->early = true;
+        *now = false;
+        return;
+    }
     if (routes[i].post) {
-        k->kind = routes[i].route == POST_MAZE  ? TRMP_MAZE
-                  : routes[i].route == POST_ARC ? TRMP_ARC
-                                                : TRMP_SUDOKU;
+        if (routes[i].route != V2_INFER)
+            k->kind = routes[i].route == POST_MAZE  ? TRMP_MAZE
+                      : routes[i].route == POST_ARC ? TRMP_ARC
+                                                    : TRMP_SUDOKU;
         check_post(k, now);
     }
 }
@@ -193,23 +219,23 @@ void trmd_route_headers(trmd_conn *k, bool *now) {
     }
 }
 
-static bool alive(const trmd_app *a) {
+bool trmd_alive(const trmd_app *a) {
     return trmd_pool_alive(a->pool, a->o.hung_after_ms * 1e-3);
 }
 
-static bool works(const trmd_app *a) {
-    return alive(a) && trmd_pool_health(a->pool) != TRMD_FAILED;
+bool trmd_works(const trmd_app *a) {
+    return trmd_alive(a) && trmd_pool_health(a->pool) != TRMD_FAILED;
 }
 
 enum MHD_Result trmd_answer_ready(trmd_conn *k) {
     trmd_app *a = k->app;
-    const char *why = a->draining ? "draining" : !works(a) ? "engine" : NULL;
+    const char *why = a->draining ? "draining" : !trmd_works(a) ? "engine" : NULL;
     return trmd_answer_json(
         k, why ? 503 : 200, trmp_health_dump(why ? "not ready" : "ready", why), why ? why : "ok");
 }
 
 enum MHD_Result trmd_answer_live(trmd_conn *k) {
-    bool ok = alive(k->app);
+    bool ok = trmd_alive(k->app);
     char why[80];
     (void)snprintf(
         why, sizeof why, "an engine thread has not moved for %d ms", k->app->o.hung_after_ms);
@@ -233,7 +259,7 @@ enum MHD_Result trmd_answer_metrics(trmd_conn *k) {
     trmd_gauge_set(a->metrics, TRMD_M_QUEUE_PUZZLES, trmd_pool_waiting(a->pool, &bytes), NULL);
     trmd_gauge_set(a->metrics, TRMD_M_QUEUE_BYTES, (double)bytes, NULL);
     trmd_gauge_set(a->metrics, TRMD_M_CONNECTIONS, info ? info->num_connections : 0, NULL);
-    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && works(a), NULL);
+    trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && trmd_works(a), NULL);
     char *text = trmd_metrics_render(a->metrics, &size);
     struct MHD_Response *r =
         text ? MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE) : NULL;
@@ -255,7 +281,7 @@ static enum MHD_Result answer_options(trmd_conn *k) {
     (void)MHD_add_response_header(r, "Allow", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Methods", methods);
     (void)MHD_add_response_header(r, "Access-Control-Allow-Headers",
-        "Content-Type, Authorization, X-API-Key, X-Request-Id, traceparent, Prefer");
+        "Content-Type, Authorization, X-API-Key, X-Request-Id, traceparent, tracestate, Prefer");
     (void)MHD_add_response_header(r, "Access-Control-Max-Age", "600");
     return trmd_send(k, 204, r, "ok");
 }
@@ -279,6 +305,14 @@ enum MHD_Result trmd_route_get(trmd_conn *k) {
         return trmd_answer_models(k);
     case JOB:
         return trmd_job_look(k);
+    case V2_SERVER:
+        return trmd_v2_server(k);
+    case V2_LIVE:
+    case V2_READY:
+        return trmd_v2_health(k, routes[i].route == V2_READY);
+    case V2_MODEL:
+    case V2_MODEL_READY:
+        return trmd_v2_model(k, routes[i].route == V2_MODEL_READY);
     default:
         text = trmp_openapi(&size);
         return trmd_answer_static(k, "application/json", text, size);

@@ -54,7 +54,7 @@ static int run_all(struct eval *v, const cli_engine *eo, trm_error *err) {
     int slots = v->one_by_one ? threads : cli_default_slots(v->kind);
     int r = cli_tasks_new(&v->tasks, &v->puzzles, &v->policy, v->model, err);
     if (!r)
-        r = cli_engine_new(&v->engine, v->model, eo, slots, false, err);
+        r = cli_engine_new(&v->engine, v->model, eo, slots, v->kind == TRM_KIND_SUDOKU, err);
     if (r)
         return r;
     cli_progress_begin(&v->progress, "eval");

@@ -163,7 +163,7 @@ static int solve(struct solve *s, const cli_engine *eo, trm_error *err) {
     int slots = s->trace ? 1 : alone ? threads : cli_default_slots(s->kind);
     int r = cli_tasks_new(&s->tasks, &s->puzzles, &s->policy, s->model, err);
     if (!r)
-        r = cli_engine_new(&s->engine, s->model, eo, slots, false, err);
+        r = cli_engine_new(&s->engine, s->model, eo, slots, s->kind == TRM_KIND_SUDOKU, err);
     if (r)
         return r;
     double began = cli_now();

@@ -3,9 +3,15 @@
  * This is the policy that eval, solve and the server share, over any engine:
  *   - attempt 0 is the puzzle as given; attempt k > 0 is a symmetric image of it, drawn from
  *     a generator seeded by the puzzle and k, so equal puzzles always get equal attempts;
+ *   - a Sudoku attempt that ends unsolved leaves its logits, if the engine keeps them, as
+ *     assumptions for further attempts: of the cell with the fewest digits in question, each
+ *     digit as one more clue. The likeliest open assumption (the product of the model's beliefs
+ *     on the way to it) comes first. Only the model reasons here: no code eliminates
+ *     candidates, and the answer is checked against the puzzle as it was asked;
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
- *   - a lane ends when it is verified, when its attempt's steps are spent, or (halt = act)
- *     when the halt logit passes the model's threshold;
+ *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
+ *     when the halt logit passes the model's threshold, or where assumptions are made when
+ *     its answer stands still;
  *   - the first verified answer ends the task. Otherwise the best answer so far is kept:
  *     the one with the fewest broken rules, ties to the higher halt logit.
  * A task may have several lanes at once (spare capacity). Tasks and lanes are the caller's
@@ -40,6 +46,18 @@ typedef struct trm_policy {
     trm_halt halt;
 } trm_policy;
 
+/* The tree of assumptions: each node is one clue more than its parent (-1 = the puzzle). */
+enum { TRM_SEARCH_NODES = 1024 };
+typedef struct trm_search {
+    int nodes, open;
+    struct trm_assumption {
+        int16_t parent;
+        uint8_t cell, digit;
+        bool open;    /* no attempt has been made at it */
+        float likely; /* log of the product of beliefs */
+    } node[TRM_SEARCH_NODES];
+} trm_search;
+
 typedef struct trm_task {
     trm_kind kind;
     trm_policy policy;
@@ -60,11 +78,14 @@ typedef struct trm_task {
     int started, finished;                 /* attempts */
     int verified_attempt;                  /* which attempt verified, -1 */
     trm_outcome outcome;
+    trm_search search; /* Sudoku */
 } trm_task;
 
 typedef struct trm_lane {
     trm_task *task;
     int slot, attempt, steps;
+    int node;           /* Sudoku: what it assumes, -1 = nothing */
+    uint8_t last[81];   /* Sudoku: its answer before this step */
     trm_sudoku_sym sym; /* Sudoku: puzzle -> image */
     int maze_sym;
 } trm_lane;
@@ -74,7 +95,8 @@ TRM_API void trm_task_sudoku(trm_task *t, const trm_sudoku *puzzle, const trm_po
 TRM_API void trm_task_maze(trm_task *t, const trm_maze *maze, const trm_policy *p);
 /* Does the model serve this task (kind, and size for mazes)? TRM_E_ARG says why not. */
 TRM_API int trm_task_fits(const trm_task *t, const trm_model *m, trm_error *err);
-/* True while an attempt is left to start and nothing is verified. */
+/* True while an attempt is left to start and nothing is verified; false too while what to assume
+ * next depends on attempts that are still running. */
 TRM_API bool trm_task_wants_lane(const trm_task *t);
 /* Starts the next attempt in `slot`. */
 TRM_API int trm_lane_start(trm_lane *l, trm_task *t, trm_engine *e, int slot, trm_error *err);

@@ -24,6 +24,7 @@ typedef struct trmp_problem {
     char pointer[160]; /* "" = the whole body, left out */
     int line, column;  /* of a JSON error, from 1; 0 = none */
     int retry_after;   /* seconds, 0 = none */
+    bool v2;           /* also says "error", as the face of v2.h has it */
     trmp_rule rule;
 } trmp_problem;
 

@@ -43,12 +43,23 @@ typedef struct trmp_limits {
     int puzzles, max_steps, attempts, deadline_ms; /* the most a request may ask for */
 } trmp_limits;
 
+/* What a request in the other face, v2.h, asks of its answer. */
+typedef struct trmp_v2 {
+    bool used;        /* it came in that face */
+    bool flat;        /* its data is one flat array */
+    char *id;         /* to be sent back, or NULL */
+    char datatype[8]; /* of the puzzles */
+    int dims, dim[4]; /* their shape */
+    unsigned outputs; /* bits of the tensors wanted */
+} trmp_v2;
+
 typedef struct trmp_request {
     trmp_kind kind;
     bool many; /* "puzzles": answer with "results" */
     int n;
     trmp_puzzle *puzzle; /* (n); ARC: NULL */
     trmp_options options;
+    trmp_v2 v2;
 } trmp_request;
 
 /* 0, or -1 with *problem filled: 400 where the body is not JSON (with line and column), 422

@@ -28,6 +28,13 @@ class Shipped(Case):
         self.assertEqual(got["halts"]["verified"], round(100 * got["verified"]))
         self.assertLess(got["mean_steps"], 32)
 
+    def test_assumptions_solve_what_one_attempt_does_not(self):
+        path = TESTS / "data/puzzles/sudoku-extreme.csv"
+        one = self.json("eval", "sudoku", path, "--limit", 12, "--attempts", 1)
+        many = self.json("eval", "sudoku", path, "--limit", 12)
+        self.assertGreater(many["verified"], one["verified"] + 0.2)
+        self.assertEqual(many["exact"], many["verified"])
+
     def test_all_eval_figures_agree_with_what_solve_prints(self):
         text = self.ok("gen", "sudoku", "--count", 20, "--seed", 2, "--difficulty", "medium")
         path = self.file("p.csv", text)

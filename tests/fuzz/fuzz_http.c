@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "http.h"
+#include "peers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -40,10 +41,12 @@ static void set_up(void) {
         abort();
     (void)unlink(keys);
     (void)uv_timer_init(&app.loop, &app.patience_timer);
+    (void)uv_timer_init(&app.loop, &app.peers_timer);
     d->app = &app;
     d->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME,
         0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, &app,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, trmd_peer_notify, &app, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)64 * 1024, MHD_OPTION_END);
     if (!d->http)
         abort();
 }

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "proto/request.h"
+#include "proto/v2.h"
 #include "trm/arc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -11,11 +11,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const trmp_limits limits = {64, 1000, 100, 60000};
     trmp_request r;
     trmp_problem p;
-    for (int kind = 0; kind < TRMP_KINDS; kind++) {
-        if (trmp_request_parse(&r, (trmp_kind)kind, (const char *)data, size, &limits, &p) == 0) {
+    for (int i = 0; i < TRMP_KINDS + 2; i++) { /* the second face has no ARC */
+        const char *body = (const char *)data;
+        int kind = i % TRMP_KINDS;
+        if ((i < TRMP_KINDS
+                    ? trmp_request_parse(&r, (trmp_kind)kind, body, size, &limits, &p)
+                    : trmp_v2_parse(&r, (trmp_kind)kind, "m", body, size, &limits, &p)) == 0) {
             char at[160];
-            for (int i = 0; r.puzzle && i < r.n; i++)
-                trmp_cell_pointer(&r, i, 0, 0, at, sizeof at);
+            for (int n = 0; r.puzzle && n < r.n; n++)
+                trmp_cell_pointer(&r, n, 0, 0, at, sizeof at);
             trmp_request_free(&r);
             continue;
         }

@@ -1,7 +1,9 @@
 """Clients as they come: many, idle, slow to read, half gone, too eager."""
+import hashlib
 import json
 import resource
 import socket
+import tempfile
 import time
 import unittest
 
@@ -160,6 +162,27 @@ class Clients(unittest.TestCase):
         self.assertEqual(s.metric("trmd_batch_size_count"), steps)
         self.assertEqual(s.metric('trmd_requests_total{kind="sudoku",status="499",reason="client-left"}'), 1)
 
+    def keys(self, key):
+        f = tempfile.NamedTemporaryFile("w")
+        self.addCleanup(f.close)
+        f.write("me:" + hashlib.sha256(key.encode()).hexdigest() + "\n")
+        f.flush()
+        return f.name
+
+    def test_a_browser_asks_first_and_needs_no_key_for_that(self):
+        s = self.start("--cors-origins", "https://a.example", "--api-keys-file", self.keys("a-key"))
+        ask = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST",
+               "Access-Control-Request-Headers": "content-type,x-api-key,prefer"}
+        for path, method in (("/v1/sudoku", "POST"), ("/v1/jobs/" + "0" * 32, "DELETE"), ("/v2/models/sudoku/infer", "POST")):
+            status, head, _ = s.request("OPTIONS", path, headers=ask)
+            self.assertEqual((status, head["access-control-allow-origin"]), (204, "https://a.example"))
+            self.assertIn(method, head["access-control-allow-methods"].split(", "))
+            allowed = head["access-control-allow-headers"].lower().split(", ")
+            self.assertEqual(set(ask["Access-Control-Request-Headers"].split(",")) - set(allowed), set())
+            self.assertEqual(head["vary"], "Origin")
+        head = s.request("OPTIONS", "/v1/sudoku", headers={**ask, "Origin": "https://b.example"})[1]
+        self.assertNotIn("access-control-allow-origin", head)
+
     def test_errors_carry_the_origin_too(self):
         s = self.start("--cors-origins", "https://a.example", "--queue-puzzles", "1")
         origin = {"Origin": "https://a.example"}
@@ -169,6 +192,14 @@ class Clients(unittest.TestCase):
             got, head, _ = s.request(method, path, body, origin)
             self.assertEqual((got, head.get("access-control-allow-origin"), head.get("vary")),
                              (status, "https://a.example", "Origin"))
+        s.stop()
+        s = self.start("--cors-origins", "https://a.example", "--rate-limit", "0.001", "--rate-burst", "1",
+                       "--api-keys-file", self.keys("a-key"))
+        key = {**origin, "X-API-Key": "a-key"}
+        for headers, status in ((origin, 401), (key, 200), (key, 429)):
+            got, head, _ = s.request("POST", "/v1/sudoku", {"puzzle": NEWSPAPER}, headers)
+            self.assertEqual((got, head.get("access-control-allow-origin")), (status, "https://a.example"))
+            self.assertIn("Retry-After", head["access-control-expose-headers"])
         for near in ("https://a.example.evil.example", "http://a.example", "https://a.example:8080", "null"):
             self.assertNotIn("access-control-allow-origin", s.request("GET", "/livez", headers={"Origin": near})[1])
 

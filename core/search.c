@@ -1,0 +1,88 @@
+/* Which assumptions further attempts at a Sudoku make: see trm/task.h. Plain memory of the task's,
+ * one thread at a time. */
+#include <math.h>
+#include <string.h>
+
+#include "search.h"
+
+/* A digit that the model believes in less than this is not tried; measured beside 0.1, which
+ * loses solutions. */
+static const float least_belief = 0.03f;
+
+/* Stablemax (arXiv 2501.04697) over the digits, as the models are trained. */
+static void belief_of(float belief[10], const float *logits) {
+    float sum = 0;
+    for (int d = 1; d <= 9; d++) {
+        float x = logits[d + 1]; /* tokens 2..10 */
+        belief[d] = x >= 0 ? x + 1 : 1 / (1 - x);
+        sum += belief[d];
+    }
+    for (int d = 1; d <= 9; d++)
+        belief[d] /= sum;
+}
+
+/* How promising a cell is to branch on: few digits in question, all of them likely. */
+static float promise(const float belief[10]) {
+    int digits = 0;
+    float entropy = 0;
+    for (int d = 1; d <= 9; d++) {
+        digits += belief[d] > least_belief;
+        entropy -= belief[d] * logf(belief[d]);
+    }
+    return digits < 2 ? -INFINITY : entropy - 10 * (float)digits;
+}
+
+void trm_search_clues(const trm_search *s, int node, trm_sudoku *puzzle) {
+    for (; node >= 0; node = s->node[node].parent)
+        puzzle->cell[s->node[node].cell] = s->node[node].digit;
+}
+
+int trm_search_take(trm_search *s) {
+    int best = -1;
+    for (int i = 0; i < s->nodes; i++)
+        if (s->node[i].open && (best < 0 || s->node[i].likely > s->node[best].likely))
+            best = i;
+    if (best >= 0) {
+        s->node[best].open = false;
+        s->open--;
+    }
+    return best;
+}
+
+static void add(trm_search *s, int parent, int cell, int digit, float likely) {
+    if (s->nodes == TRM_SEARCH_NODES)
+        return;
+    s->node[s->nodes++] = (struct trm_assumption){.parent = (int16_t)parent,
+        .cell = (uint8_t)cell,
+        .digit = (uint8_t)digit,
+        .open = true,
+        .likely = likely};
+    s->open++;
+}
+
+void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
+    const trm_sudoku_sym *back) {
+    trm_sudoku known = *puzzle;
+    float belief[10], best[10], most = -INFINITY, sum = 0;
+    int cell = -1;
+    trm_search_clues(s, node, &known);
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++) {
+        if (known.cell[back->cell[i]])
+            continue;
+        belief_of(belief, logits + (ptrdiff_t)i * TRM_SUDOKU_VOCAB);
+        float p = promise(belief);
+        if (p <= most)
+            continue;
+        most = p;
+        cell = i;
+        memcpy(best, belief, sizeof best);
+    }
+    if (cell < 0)
+        return;
+    for (int d = 1; d <= 9; d++)
+        sum += best[d] > least_belief ? best[d] : 0;
+    float likely = node < 0 ? 0 : s->node[node].likely;
+    for (int d = 1; d <= 9; d++)
+        if (best[d] > least_belief)
+            add(s, node, back->cell[cell], back->digit[d], likely + logf(best[d] / sum));
+}

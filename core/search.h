@@ -1,0 +1,18 @@
+/* The search over assumed clues that trm/task.h describes. Internal to libtrm. */
+#ifndef TRM_SEARCH_INTERNAL_H
+#define TRM_SEARCH_INTERNAL_H
+
+#include "trm/task.h"
+
+/* Takes the likeliest open assumption out; its node, or -1. */
+int trm_search_take(trm_search *s);
+/* Writes into `puzzle` the clues that `node` (-1 = none) and its ancestors assume. */
+void trm_search_clues(const trm_search *s, int node, trm_sudoku *puzzle);
+/* An attempt at `puzzle` with node's clues has ended unsolved with these logits
+ * (81, TRM_SUDOKU_VOCAB) of an image that `back` maps to the puzzle's frame: opens an assumption
+ * for each digit in question of the cell with fewest of them. Nothing is opened where the model is
+ * sure of every cell: the assumptions so far contradict the puzzle. */
+void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
+    const trm_sudoku_sym *back);
+
+#endif

@@ -1,0 +1,146 @@
+/* Assumptions read off a model's beliefs: which cell, which digits, which comes first. The logits
+ * are written by hand; no model runs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "search.h"
+
+static trm_search search;
+static trm_sudoku puzzle;
+static trm_sudoku_sym same;
+static float logits[TRM_SUDOKU_CELLS * TRM_SUDOKU_VOCAB];
+
+/* Sure of 1 in every cell; stablemax of (s - 1) is proportional to s. */
+static void reset(void) {
+    memset(&search, 0, sizeof search);
+    memset(&puzzle, 0, sizeof puzzle);
+    trm_sudoku_sym_identity(&same);
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++)
+        for (int v = 0; v < TRM_SUDOKU_VOCAB; v++)
+            logits[i * TRM_SUDOKU_VOCAB + v] = v == 2 ? 10000.0f : -1000.0f;
+}
+
+static void believe(int cell, int digit, float share) {
+    logits[cell * TRM_SUDOKU_VOCAB + digit + 1] = 10000 * share;
+}
+
+static void test_a_model_that_is_sure_opens_nothing(void **state) {
+    (void)state;
+    reset();
+    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    assert_int_equal(search.nodes, 0);
+    assert_int_equal(trm_search_take(&search), -1);
+}
+
+static void test_the_cell_with_fewest_digits_in_question_is_taken(void **state) {
+    (void)state;
+    reset();
+    for (int d = 1; d <= 3; d++)
+        believe(40, d, 1);
+    believe(7, 4, 0.5f); /* two digits: 1 and 4 */
+    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    assert_int_equal(search.open, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(search.node[i].cell, 7);
+    assert_int_equal(search.node[0].digit, 1);
+    assert_int_equal(search.node[1].digit, 4);
+    assert_true(search.node[0].likely > search.node[1].likely);
+}
+
+static void test_clues_are_never_in_question(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 1);
+    puzzle.cell[7] = 4;
+    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    assert_int_equal(search.nodes, 0);
+}
+
+static void test_the_likeliest_comes_first_and_brings_all_it_rests_on(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 0.25f); /* 0.8 and 0.2 */
+    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    int first = trm_search_take(&search);
+    assert_int_equal(search.node[first].digit, 1);
+    trm_sudoku known = puzzle;
+    trm_search_clues(&search, first, &known);
+    assert_int_equal(known.cell[7], 1);
+    believe(9, 5, 1); /* below it 0.4 and 0.4: before the other's 0.2 */
+    trm_search_branch(&search, first, &puzzle, logits, &same);
+    int second = trm_search_take(&search);
+    assert_int_equal(search.node[second].parent, first);
+    assert_int_equal(search.node[second].cell, 9);
+    known = puzzle;
+    trm_search_clues(&search, second, &known);
+    assert_int_equal(known.cell[7], 1);
+    assert_int_equal(known.cell[9], search.node[second].digit);
+    assert_int_equal(search.node[trm_search_take(&search)].parent, first);
+    assert_int_equal(search.node[trm_search_take(&search)].digit, 4);
+    assert_int_equal(trm_search_take(&search), -1);
+    assert_int_equal(search.open, 0);
+}
+
+static void test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame(void **state) {
+    (void)state;
+    reset();
+    trm_rng rng;
+    trm_sudoku_sym sym, back;
+    trm_rng_seed(&rng, 3);
+    trm_sudoku_sym_random(&sym, &rng);
+    trm_sudoku_sym_inverse(&back, &sym);
+    believe(sym.cell[7], 4, 1);
+    trm_search_branch(&search, -1, &puzzle, logits, &back);
+    assert_int_equal(search.open, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(search.node[i].cell, 7);
+        assert_int_equal(sym.digit[search.node[i].digit], i == 0 ? 1 : 4);
+    }
+}
+
+static void test_a_full_tree_takes_no_more(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 1);
+    for (int i = 0; i < TRM_SEARCH_NODES; i++)
+        trm_search_branch(&search, -1, &puzzle, logits, &same);
+    assert_int_equal(search.nodes, TRM_SEARCH_NODES);
+    assert_int_equal(search.open, TRM_SEARCH_NODES);
+}
+
+/* A second attempt waits for what the first leaves to assume, unless none is running. */
+static void test_what_to_assume_is_waited_for(void **state) {
+    (void)state;
+    trm_policy p;
+    static trm_task t;
+    trm_policy_defaults(&p, TRM_KIND_SUDOKU);
+    trm_task_sudoku(&t, &puzzle, &p);
+    assert_true(trm_task_wants_lane(&t));
+    t.started = 1;
+    assert_false(trm_task_wants_lane(&t));
+    t.search.open = 1;
+    assert_true(trm_task_wants_lane(&t));
+    t.search.open = 0;
+    t.finished = 1;
+    assert_true(trm_task_wants_lane(&t));
+    t.started = t.policy.attempts;
+    assert_false(trm_task_wants_lane(&t));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_model_that_is_sure_opens_nothing),
+        cmocka_unit_test(test_the_cell_with_fewest_digits_in_question_is_taken),
+        cmocka_unit_test(test_clues_are_never_in_question),
+        cmocka_unit_test(test_the_likeliest_comes_first_and_brings_all_it_rests_on),
+        cmocka_unit_test(test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame),
+        cmocka_unit_test(test_a_full_tree_takes_no_more),
+        cmocka_unit_test(test_what_to_assume_is_waited_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
