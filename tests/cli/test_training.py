@@ -144,6 +144,14 @@ class Training(Case):
         self.refused("train", self.recipe(), "--out", self.dir / "x", "--init",
                      self.dir / "none.safetensors", says="none.safetensors")
 
+    def test_a_start_from_other_weights_runs_as_its_own_recipe_says(self):
+        self.train("a", recipe=self.recipe(steps=2))
+        model = {**RECIPE["model"], "H_cycles": 3, "halt_max_steps": 2}
+        self.train("b", "--init", self.dir / "a/model.safetensors",
+                   recipe=self.recipe(steps=2, model=model))
+        config = self.json("info", self.dir / "b/model.safetensors")["config"]
+        self.assertEqual((config["H_cycles"], config["halt_max_steps"]), (3, 2))
+
     def test_a_start_from_another_shape_is_refused(self):
         self.refused("train", self.recipe(), "--out", self.dir / "x", "--init",
                      GOLDEN / "maze-attention/model.safetensors", says="maze-attention")
