@@ -38,7 +38,8 @@ class Engine:
                         "--storage-driver", "vfs"]
 
     def buildah(self, *args):
-        return machine.run("buildah", *self.storage, *args).stdout.strip()
+        env = {**os.environ, "TMPDIR": self.dir}
+        return machine.run("buildah", *self.storage, *args, env=env).stdout.strip()
 
     def podman(self, *args, **kw):
         return machine.run("podman", *self.storage, "--cgroup-manager", "cgroupfs", "--events-backend",
