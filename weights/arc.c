@@ -1,8 +1,18 @@
 /* See arc.h. */
 #include <stdio.h>
+#include <time.h>
 
 #include "arc.h"
 #include "trm/cpus.h"
+
+/* Seconds since any moment: of the clock, or of processor time that each of the threads has had. */
+static double seconds(const cli_arc *o, int threads) {
+    struct timespec t;
+    if (!o->processor)
+        return cli_now();
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return ((double)t.tv_sec + 1e-9 * (double)t.tv_nsec) / threads;
+}
 
 int cli_arc_run(trm_arc_run **out, const trm_model *m, const trm_arc_task *task, const cli_arc *o,
     void (*look)(void *arg, const trm_arc_run *r), void *arg, trm_error *err) {
@@ -12,7 +22,7 @@ int cli_arc_run(trm_arc_run **out, const trm_model *m, const trm_arc_task *task,
         .predictions = o->predictions};
     trm_arc_progress p;
     trm_arc_run *r;
-    double began = cli_now(), spent = 0;
+    double began = seconds(o, ro.threads), spent = 0;
     int e = trm_arc_run_new(&r, m, task, &ro, o->seed, err);
     if (e)
         return e;
@@ -21,7 +31,7 @@ int cli_arc_run(trm_arc_run **out, const trm_model *m, const trm_arc_task *task,
         if (look)
             look(arg, r);
         trm_arc_run_progress(r, &p);
-        spent = o->seconds > 0 ? (cli_now() - began) / o->seconds : 0;
+        spent = o->seconds > 0 ? (seconds(o, ro.threads) - began) / o->seconds : 0;
         trm_arc_run_spent(r, spent);
     } while (!e && p.phase != TRM_ARC_DONE && spent < 1);
     if (e)

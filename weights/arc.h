@@ -10,6 +10,7 @@ typedef struct cli_arc {
     cli_engine engine;
     int steps, predictions; /* 0 = the run's defaults */
     double seconds;         /* for a task, training and predictions together */
+    bool processor;         /* seconds of each thread on a processor, not of the clock */
     uint64_t seed;
 } cli_arc;
 

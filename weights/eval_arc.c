@@ -224,6 +224,8 @@ int cli_eval_arc(const cli_command *cmd, int argc, char **argv) {
         {"submission", 0, CLI_STRING, &v.submission, 0, 0, "OUT",
             "write the answers here, and go on from them"},
         {"task-seconds", 0, CLI_REAL, &v.arc.seconds, 0.01, 1e6, "S", "time for each task (60)"},
+        {"processor-time", 0, CLI_FLAG, &v.arc.processor, 0, 0, NULL,
+            "count a thread's time on a processor: figures of a busy machine"},
         {"tasks", 0, CLI_STRING, &v.list, 0, 0, "LIST", "file of task names, one a line"},
         {"limit", 'l', CLI_INT, &v.limit, 1, 1e9, "N", "only the first N tasks"},
         CLI_ARC_OPTIONS(v.arc), CLI_ENGINE_OPTIONS(v.arc.engine),

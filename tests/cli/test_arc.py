@@ -1,5 +1,6 @@
 """ARC tasks from the command line: refused where they are bad, learned, scored, submitted."""
 import json
+import resource
 import unittest
 
 from support import TESTS, Case
@@ -78,6 +79,15 @@ class Arc(Case):
         self.assertEqual(got["pass2"], 0.5)
         self.assertEqual(got["solved"], 1)
         self.assertEqual(list(json.loads(out.read_text())), ["a", "b"])
+
+    def test_a_tasks_time_can_be_a_processors(self):
+        file, _ = self.challenges(a=self.task("mirror"))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        got = self.json("eval", "arc", file, "-m", self.model(), "--task-seconds", 1,
+                        "--processor-time", "--threads", 2)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.assertGreater(got["tasks"][0]["votes"], 0)
+        self.assertGreater(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1.5)
 
     def test_bad_tasks_are_refused_with_their_place(self):
         def refused(task, says):
