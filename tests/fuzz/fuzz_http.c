@@ -46,7 +46,7 @@ static void set_up(void) {
     d->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME,
         0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, &app,
         MHD_OPTION_NOTIFY_CONNECTION, trmd_peer_notify, &app, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)64 * 1024, MHD_OPTION_END);
+        (size_t)16 * 1024, MHD_OPTION_END);
     if (!d->http)
         abort();
 }

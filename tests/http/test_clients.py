@@ -132,6 +132,24 @@ class Clients(unittest.TestCase):
         self.assertTrue(s.until(lambda: s.metric("trmd_connections") <= 1))
         self.solves()
 
+    def test_garbage_leaves_nothing_behind(self):
+        s = self.start("--idle-timeout-ms", "1000", "--request-timeout-ms", "500")
+        held = lambda: (s.metric("process_open_fds"), s.metric("trmd_requests_in_flight"), s.metric("trmd_connections"))
+        before = held()
+        for junk in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 50,
+                     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5000,
+                     b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", post({"puzzle": NEWSPAPER})[:-5],
+                     b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+                     b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"):
+            for _ in range(20):
+                c = self.connect()
+                try:
+                    c.sendall(junk)
+                except ConnectionError:
+                    pass
+        self.solves()
+        self.assertTrue(s.until(lambda: held() == before), (held(), before))
+
     def test_half_a_connection_gets_what_is_ready_and_frees_what_is_not(self):
         s = self.start("--idle-timeout-ms", "1000")
         with s.connect() as c:

@@ -20,7 +20,7 @@ def arguments(description):
     p.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/release/bin",
                    help="folder of trmd, trm and trmd-load")
     p.add_argument("--mix", action="append", metavar="KIND:FILE[:WEIGHT]",
-                   help="what to send; 1000 easy Sudokus from `trm gen` if nothing is said")
+                   help="what to send; 10000 easy Sudokus from `trm gen` if nothing is said")
     p.add_argument("--trmd", action="append", default=[], metavar="OPTION",
                    help="an option for trmd, such as --trmd=--slots=16")
     p.add_argument("--deadline-ms", type=int, default=10000, help="deadline of each request")
@@ -49,7 +49,7 @@ class Daemon:
     def generated(self):
         path = self.folder / "sudoku.csv"
         with open(path, "w", encoding="utf-8") as out:
-            subprocess.run([self.a.bin / "trm", "gen", "sudoku", "--count=1000", "--seed=1",
+            subprocess.run([self.a.bin / "trm", "gen", "sudoku", "--count=10000", "--seed=1",
                             "--difficulty=easy"],
                            stdout=out, stderr=subprocess.DEVNULL, check=True)
         return f"sudoku:{path}"
