@@ -186,7 +186,7 @@ static void tell(trmd_run *r) {
     uint64_t now = trmd_now(), since = now - r->told;
     if (r->asked || since < TELL_NS)
         return;
-    char *text = trmd_call_progress(r->call);
+    char *text = r->call ? trmd_call_progress(r->call) : NULL;
     bool fresh = text && (!r->job.progress || strcmp(text, r->job.progress) != 0);
     bool due = since > (uint64_t)r->app->o.job_idle_ms * 1000000u / 3;
     trmd_ask *q = fresh || due ? trmd_ask_new(r->app, TRMD_ASK_PROGRESS, told, r) : NULL;
@@ -209,12 +209,14 @@ void trmd_runs_tick(trmd_app *a) {
         next = r->next;
         if (r->over) {
             record(r);
-        } else if (!r->call) {
-            begin(r);
-        } else {
-            trmd_call_feed(r->call);
-            tell(r);
+            continue;
         }
+        if (r->call)
+            trmd_call_feed(r->call);
+        else
+            begin(r);
+        if (!r->over)
+            tell(r);
     }
     trmd_runs_claim(a);
 }

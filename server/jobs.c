@@ -79,7 +79,7 @@ static int execute(trmd_jobs *j, trmd_ask *q) {
     case TRMD_ASK_CANCEL:
         return cancel(s, q, now);
     case TRMD_ASK_CLAIM:
-        return ops->claim(s, j->app->o.server_id, &q->job, now, &q->err);
+        return ops->claim(s, &q->job, now, &q->err);
     case TRMD_ASK_PROGRESS:
         return ops->progress(s, &q->job, q->job.progress, now, &q->err);
     case TRMD_ASK_FINISH:
@@ -187,7 +187,8 @@ static int open_store(trmd_jobs *j, trm_error *err) {
         .bytes = o->job_bytes,
         .keep_ms = (int64_t)o->job_keep_s * 1000,
         .idle_ms = o->job_idle_ms};
-    return trmd_store_sqlite(&j->store, o->state_dir, &limits, err);
+    return *o->jobs ? trmd_store_redis(&j->store, o->jobs, o->server_id, &limits, err)
+                    : trmd_store_sqlite(&j->store, o->state_dir, &limits, err);
 }
 
 int trmd_jobs_open(trmd_app *a, trm_error *err) {

@@ -68,19 +68,6 @@ static void stop(trmd_app *a) {
     trmd_tls_unload();
 }
 
-/* Options of parts that this version does not have yet are refused, not ignored. */
-static int check_parts(const trmd_options *o, trm_error *err) {
-    const struct {
-        bool set;
-        const char *name, *instead;
-    } parts[] = {{o->jobs[0], "jobs", "jobs are kept in state_dir or in memory"}};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (parts[i].set)
-            return trm_fail(err, TRM_E_UNSUPPORTED, "%s is not in this version: %s", parts[i].name,
-                parts[i].instead);
-    return TRM_OK;
-}
-
 static int serve(trmd_app *a) {
     trm_error err;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -91,8 +78,6 @@ static int serve(trmd_app *a) {
             strcmp(a->o.log_format, "json") == 0, &err))
         return bad(&err);
     int r = trmd_options_check(&a->o, &err);
-    if (!r)
-        r = check_parts(&a->o, &err);
     if (!r)
         r = start(a, &err);
     if (!r) {

@@ -99,6 +99,8 @@ static int check_limits(const trmd_options *o, trm_error *err) {
     if (o->max_body_bytes > o->job_bytes)
         return wrong(
             o, AT(job_bytes), err, "is less than max_body_bytes: such a job would never be let in");
+    if (*o->jobs && *o->state_dir)
+        return wrong(o, AT(jobs), err, "and state_dir: jobs are kept in one place or the other");
     if (o->threads > 0 && o->workers > o->threads)
         return wrong(o, AT(workers), err, "is more than threads");
     return TRM_OK;

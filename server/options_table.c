@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "options_table.h"
+#include "redis_url.h"
 
 #define AT(field) offsetof(trmd_options, field)
 #define DAY_MS (24 * 3600 * 1000)
@@ -452,9 +453,6 @@ const char *option_wrong_origin(const char *text) {
 }
 
 const char *option_wrong_jobs(const char *text) {
-    if (*text && strncmp(text, "redis://", 8) != 0)
-        return "must begin with redis://";
-    if (*text && !text[8])
-        return "must name a host: redis://HOST[:PORT][/DB]";
-    return NULL;
+    trmd_redis_url url;
+    return *text ? trmd_redis_url_read(&url, text) : NULL;
 }

@@ -78,8 +78,8 @@ struct trmd_store_ops {
     int (*add)(trmd_store *s, const trmd_job *j, int64_t now, trm_error *err);
     /* A copy without body. TRMD_STORE_NONE: no such job. */
     int (*get)(trmd_store *s, const char *id, trmd_job *out, trm_error *err);
-    /* The oldest queued job, or one whose daemon is silent, for `who`. TRMD_STORE_NONE. */
-    int (*claim)(trmd_store *s, const char *who, trmd_job *out, int64_t now, trm_error *err);
+    /* One whose daemon is silent, or the oldest queued job. TRMD_STORE_NONE. */
+    int (*claim)(trmd_store *s, trmd_job *out, int64_t now, trm_error *err);
     /* A sign of life, with progress or NULL. TRMD_STORE_NONE: the job is no longer the
      * claim's: cancelled, or taken over. */
     int (*progress)(
@@ -99,5 +99,11 @@ struct trmd_store_ops {
  * when the last daemon ended are queued again. */
 int trmd_store_sqlite(
     trmd_store **out, const char *dir, const trmd_store_limits *limits, trm_error *err);
+
+/* url as redis_url.h reads it; `who` names this daemon in Redis. A running job whose daemon says
+ * nothing for limits->idle_ms is claimed by another. Fails when Redis does not answer now; later
+ * every call tries anew. */
+int trmd_store_redis(trmd_store **out, const char *url, const char *who,
+    const trmd_store_limits *limits, trm_error *err);
 
 #endif

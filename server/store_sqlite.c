@@ -177,9 +177,8 @@ static int get(trmd_store *base, const char *id, trmd_job *out, trm_error *err) 
     return one_job(s, GET, out, false, err);
 }
 
-static int claim(trmd_store *base, const char *who, trmd_job *out, int64_t now, trm_error *err) {
+static int claim(trmd_store *base, trmd_job *out, int64_t now, trm_error *err) {
     struct sqlite_store *s = (struct sqlite_store *)base;
-    (void)who;
     (void)sqlite3_bind_int64(s->q[CLAIM], 1, now);
     return one_job(s, CLAIM, out, true, err);
 }
