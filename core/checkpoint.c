@@ -97,7 +97,7 @@ static int slots_make(struct slots *s, const trm_trainer *t, trm_error *err) {
 
 static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
     for (size_t i = 0; i < s->n; i++) {
-        trm_lesson *l = trm_class_lesson(t->class, (int)i);
+        trm_lesson *l = trm_trainer_lesson(t, (int)i);
         int32_t *m = s->meta + i * META;
         struct {
             void *ours, *theirs;
@@ -128,7 +128,7 @@ static void slots_copy(struct slots *s, trm_trainer *t, bool load) {
     }
 }
 
-static int slots_views(const struct slots *s, trm_st_view v[8]) {
+static int slots_views(const struct slots *s, trm_st_view *v) {
     v[0] = vector("tokens", TRM_I32, s->tokens, s->n * s->l);
     v[1] = vector("labels", TRM_I32, s->labels, s->n * s->l);
     v[2] = vector("meta", TRM_I32, s->meta, s->n * META);
@@ -140,17 +140,54 @@ static int slots_views(const struct slots *s, trm_st_view v[8]) {
     return 8;
 }
 
+/* What a learner has promised: seeds and easiness of the puzzles ahead, (batch, 2). */
+static int64_t *ahead_new(const trm_learner *k) {
+    int n = k->recipe->batch;
+    int64_t *ahead = calloc((size_t)n * 2, sizeof *ahead);
+    for (int i = 0; ahead && i < n; i++) {
+        memcpy(&ahead[2 * i], &k->seed[i], sizeof k->seed[i]);
+        ahead[2 * i + 1] = k->easier[i];
+    }
+    return ahead;
+}
+
+/* A checkpoint of the CPU's has promised nothing. */
+static void ahead_take(trm_learner *k, const trm_st_file *f, int easier) {
+    const trm_st_view *v = trm_st_find(f, "ahead");
+    int n = k->recipe->batch;
+    if (!v || v->dtype != TRM_I64 || v->bytes != (size_t)n * 2 * sizeof(int64_t)) {
+        trm_learner_promise(k, easier);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        int64_t pair[2];
+        memcpy(pair, (const char *)v->data + (size_t)i * sizeof pair, sizeof pair);
+        memcpy(&k->seed[i], &pair[0], sizeof k->seed[i]);
+        k->easier[i] = (int)pair[1];
+        k->drawn[i] = false;
+    }
+}
+
 static int save_slots(trm_trainer *t, trm_error *err) {
     struct slots s;
-    trm_st_view v[8];
+    trm_st_view v[9];
     char path[1200];
+    int64_t *ahead = t->learner ? ahead_new(t->learner) : NULL;
+    if (t->learner && !ahead)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a checkpoint");
     int r = slots_make(&s, t, err);
-    if (r)
+    if (r) {
+        free(ahead);
         return r;
+    }
     slots_copy(&s, t, false);
     slots_path(t, path, sizeof path, t->log.step);
-    r = trm_st_write(path, v, slots_views(&s, v), NULL, 0, err);
+    int n = slots_views(&s, v);
+    if (ahead)
+        v[n++] = vector("ahead", TRM_I64, ahead, 2 * s.n);
+    r = trm_st_write(path, v, n, NULL, 0, err);
     slots_free(&s);
+    free(ahead);
     return r;
 }
 
@@ -171,9 +208,29 @@ static int save_model(trm_trainer *t, trm_error *err) {
     return r;
 }
 
+/* Everything a device holds, into the host's arrays, or out of them. */
+static int exchange(trm_trainer *t, bool out, trm_error *err) {
+    trm_learner *k = t->learner;
+    const struct {
+        trm_device_array which;
+        float *at;
+    } all[] = {{TRM_DEVICE_W, t->model->w}, {TRM_DEVICE_M, t->optim->m},
+        {TRM_DEVICE_V, t->optim->v}, {TRM_DEVICE_EMA, t->optim->ema}};
+    int r = TRM_OK;
+    for (size_t i = 0; k && i < sizeof all / sizeof *all && !r; i++)
+        if (all[i].at)
+            r = out ? k->lib->get(k->device, all[i].which, all[i].at, err)
+                    : k->lib->put(k->device, all[i].which, all[i].at, err);
+    if (k && !r)
+        r = out ? trm_learner_pull(k, err) : trm_learner_push(k, err);
+    return r;
+}
+
 int trm_trainer_save(trm_trainer *t, trm_error *err) {
     long last = t->saved;
-    int r = save_slots(t, err);
+    int r = exchange(t, true, err);
+    if (!r)
+        r = save_slots(t, err);
     if (!r)
         r = save_state(t, err);
     if (!r)
@@ -218,7 +275,7 @@ static int load_state(trm_trainer *t, const trm_st_file *f, trm_error *err) {
     if (r)
         return r;
     counters_set(t, c, a);
-    return trm_net_refresh(t->net, 0, t->recipe.model.L_layers, err);
+    return t->net ? trm_net_refresh(t->net, 0, t->recipe.model.L_layers, err) : TRM_OK;
 }
 
 static int load_slots(trm_trainer *t, const trm_st_file *f, trm_error *err) {
@@ -233,6 +290,8 @@ static int load_slots(trm_trainer *t, const trm_st_file *f, trm_error *err) {
             v[i].bytes / trm_st_dtype_size(v[i].dtype), err);
     if (!r)
         slots_copy(&s, t, true);
+    if (!r && t->learner)
+        ahead_take(t->learner, f, t->log.easier);
     slots_free(&s);
     return r;
 }
@@ -255,7 +314,7 @@ int trm_trainer_load(trm_trainer *t, trm_error *err) {
     t->resumed = t->saved = t->log.step;
     slots_path(t, path, sizeof path, t->log.step);
     if (access(path, F_OK) && errno == ENOENT)
-        return TRM_OK;
+        return exchange(t, false, err);
     r = trm_st_open(&f, path, err);
     if (r)
         return r;
@@ -263,5 +322,5 @@ int trm_trainer_load(trm_trainer *t, trm_error *err) {
     if (meta && meta->bytes == (size_t)t->recipe.batch * META * 4)
         r = load_slots(t, f, err);
     trm_st_close(f);
-    return r;
+    return r ? r : exchange(t, false, err);
 }

@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "trm/model.h"
+#include "trm/train.h"
 
-enum { TRM_DEVICE_ABI = 1 };
+enum { TRM_DEVICE_ABI = 2 };
 
 typedef struct trm_device trm_device;
 
@@ -31,6 +31,9 @@ typedef struct trm_device_options {
     int inner, inner_t, mix_in, mix_out; /* trm_config_inner() and so on */
     bool keep_logits;
     bool dense, near, gated; /* trm_config_dense() and so on */
+    /* To train: losses, optimizer and rates; NULL for steps alone. Each slot is a lesson then, and
+     * there are as many as were asked for, or none. */
+    const trm_recipe *recipe;
 } trm_device_options;
 
 /* A puzzle for a slot. `s` positions, padding included; `places` tables as trm_places() makes
@@ -40,6 +43,7 @@ typedef struct trm_device_input {
     const int32_t *tokens; /* (cells) */
     const float *rope;     /* (s, hd) */
     const int32_t *near;   /* (4, s) */
+    const int32_t *labels; /* (cells), negative = not counted; of a lesson */
 } trm_device_input;
 
 /* Where a step leaves what it found, for the i-th of its slots. */
@@ -49,6 +53,30 @@ typedef struct trm_device_output {
     float *logits;     /* (cells, V), or NULL */
     float q[2];
 } trm_device_output;
+
+/* What a training step does beside taking gradients: update number `t` (from 1) of the weights, at
+ * `rate` times the recipe's rates; or nothing. */
+typedef struct trm_device_update {
+    bool update;
+    long t;
+    double rate;
+} trm_device_update;
+
+/* What a training step found, for each slot; as trm_lesson's. */
+typedef struct trm_device_verdict {
+    double lm, q_loss;
+    float q[2];
+    int right, counted;
+} trm_device_verdict;
+
+/* Flat arrays of the layout that a training device holds. */
+typedef enum trm_device_array {
+    TRM_DEVICE_W,
+    TRM_DEVICE_M,
+    TRM_DEVICE_V,
+    TRM_DEVICE_EMA,
+    TRM_DEVICE_GRADS
+} trm_device_array;
 
 typedef struct trm_device_lib {
     int abi;                  /* TRM_DEVICE_ABI */
@@ -67,6 +95,13 @@ typedef struct trm_device_lib {
     int (*latents_put)(trm_device *d, int slot, const float *y, const float *z, trm_error *err);
     /* One supervision step on n different slots; out (n). */
     int (*step)(trm_device *d, const int *slots, int n, trm_device_output *out, trm_error *err);
+    /* Begins a training step on all slots and returns while it runs; learned() waits for it, fills
+     * verdict (slots) and the norm of the gradient before it was clipped. */
+    int (*learn)(trm_device *d, const trm_device_update *u, trm_error *err);
+    int (*learned)(trm_device *d, trm_device_verdict *verdict, double *norm, trm_error *err);
+    /* Copies an array out or in, between steps. */
+    int (*get)(trm_device *d, trm_device_array which, float *to, trm_error *err);
+    int (*put)(trm_device *d, trm_device_array which, const float *from, trm_error *err);
     /* Supervision steps per second and puzzle if a step of n puzzles were its matrix products
      * alone, measured over `seconds`. */
     int (*products)(

@@ -263,8 +263,12 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     s->s = trm_plan_length(c, c->puzzle_emb_len + in->cells);
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     if (e->device) {
-        trm_device_input puzzle = {
-            s->cells, s->s, in->puzzle_identifier, in->tokens, s->rope, s->near};
+        trm_device_input puzzle = {.cells = s->cells,
+            .s = s->s,
+            .puzzle = in->puzzle_identifier,
+            .tokens = in->tokens,
+            .rope = s->rope,
+            .near = s->near};
         e->lib->load(e->device, slot, &puzzle);
         return TRM_OK;
     }

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "backend.h"
-#include "lesson.h"
+#include "learner.h"
 
 static int check(const trm_model *m, const trm_grad_request *q, trm_error *err) {
     const trm_config *c = &m->config;
@@ -25,17 +25,39 @@ static int check(const trm_model *m, const trm_grad_request *q, trm_error *err) 
     return TRM_OK;
 }
 
+static void fill(trm_lesson *s, const trm_model *m, const trm_grad_request *q, int i) {
+    size_t l = (size_t)m->config.seq_len;
+    s->cells = (int)l;
+    s->puzzle = m->config.puzzle_emb_ndim ? q->puzzles[i] : 0;
+    memcpy(s->tokens, q->inputs + (size_t)i * l, l * sizeof(int32_t));
+    memcpy(s->labels, q->labels + (size_t)i * l, l * sizeof(int32_t));
+}
+
+/* The same on a device. */
+static int on_device(const trm_device_lib *lib, const trm_model *m, const trm_grad_request *q,
+    trm_team *team, trm_loss *losses, float *grads, trm_error *err) {
+    const trm_device_update none = {.update = false};
+    trm_recipe recipe = {.batch = q->batch, .loss = q->loss, .q_weight = q->q_weight};
+    trm_learner *k;
+    double norm;
+    int r = trm_learner_new(&k, lib, q->backend, m, &recipe, team, NULL, err);
+    if (r)
+        return r;
+    for (int i = 0; i < q->batch; i++)
+        fill(&k->lesson[i], m, q, i);
+    for (int i = 0; i < q->steps && !r; i++)
+        r = trm_learner_step(k, 0, &none, &losses[i], &norm, err);
+    if (!r)
+        r = lib->get(k->device, TRM_DEVICE_GRADS, grads, err);
+    trm_learner_free(k);
+    return r;
+}
+
 static int run(trm_class *k, const trm_model *m, const trm_grad_request *q, trm_loss *losses,
     float *grads, trm_error *err) {
-    size_t l = (size_t)m->config.seq_len;
     int r = TRM_OK;
-    for (int i = 0; i < q->batch; i++) {
-        trm_lesson *s = trm_class_lesson(k, i);
-        s->cells = (int)l;
-        s->puzzle = m->config.puzzle_emb_ndim ? q->puzzles[i] : 0;
-        memcpy(s->tokens, q->inputs + (size_t)i * l, l * sizeof(int32_t));
-        memcpy(s->labels, q->labels + (size_t)i * l, l * sizeof(int32_t));
-    }
+    for (int i = 0; i < q->batch; i++)
+        fill(trm_class_lesson(k, i), m, q, i);
     for (int i = 0; i < q->steps && !r; i++)
         r = trm_class_step(k, NULL, NULL, grads, &losses[i], err);
     return r;
@@ -48,6 +70,17 @@ int trm_grad(
     trm_team *team = NULL;
     trm_class *k = NULL;
     int r = check(m, q, err);
+    const trm_device_lib *device = r ? NULL : trm_device_find(q->backend);
+    if (device) {
+        r = trm_team_new(&team, q->threads, NULL, err);
+        if (!r)
+            r = on_device(device, m, q, team, losses, grads, err);
+        trm_team_free(team);
+        if (r != TRM_E_UNSUPPORTED || !trm_backend_is_auto(q->backend))
+            return r;
+        team = NULL;
+        r = TRM_OK;
+    }
     if (!r)
         r = trm_backend_find(&lib, q->backend, err);
     if (!r)

@@ -28,13 +28,6 @@ struct trm_class {
     float *grads;
 };
 
-static float *floats(size_t n) {
-    float *p = aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
-    if (p)
-        memset(p, 0, n * sizeof(float));
-    return p;
-}
-
 static int pupil_make(trm_class *k, struct pupil *p, trm_error *err) {
     const trm_config *c = k->net->c;
     size_t sd = (size_t)k->max_s * (size_t)c->hidden_size;
@@ -42,36 +35,14 @@ static int pupil_make(trm_class *k, struct pupil *p, trm_error *err) {
     int r = trm_work_new(&p->work, k->net, k->max_s, err);
     if (!r)
         r = trm_tape_new(&p->tape, k->net, k->o.tape, k->passes, k->max_s, err);
-    p->dw = floats(k->net->layout->floats);
-    p->g = floats(sd);
-    p->de = floats(sd);
-    p->logits = floats(lv);
-    p->dlogits = floats(lv);
+    p->dw = trm_floats(k->net->layout->floats);
+    p->g = trm_floats(sd);
+    p->de = trm_floats(sd);
+    p->logits = trm_floats(lv);
+    p->dlogits = trm_floats(lv);
     if (!r && (!p->dw || !p->g || !p->de || !p->logits || !p->dlogits))
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for training buffers");
     return r;
-}
-
-static int lesson_make(trm_class *k, trm_lesson *l, trm_error *err) {
-    const trm_config *c = k->net->c;
-    size_t n = (size_t)c->seq_len, sd = (size_t)k->max_s * (size_t)c->hidden_size;
-    size_t hd = (size_t)(c->hidden_size / c->num_heads);
-    l->tokens = calloc(n, sizeof *l->tokens);
-    l->labels = calloc(n, sizeof *l->labels);
-    l->answer = calloc(n, sizeof *l->answer);
-    l->row = calloc(n, 1);
-    l->col = calloc(n, 1);
-    l->y = floats(sd);
-    l->z = floats(sd);
-    l->e = floats(sd);
-    l->rope = trm_config_rotates(c) ? floats((size_t)k->max_s * hd) : NULL;
-    bool near = trm_config_near(c);
-    l->near = near ? calloc(4 * (size_t)k->max_s, sizeof *l->near) : NULL;
-    if (!l->tokens || !l->labels || !l->answer || !l->row || !l->col || !l->y || !l->z || !l->e ||
-        (trm_config_rotates(c) && !l->rope) || (near && !l->near))
-        return trm_fail(err, TRM_E_NOMEM, "out of memory for a batch of %d", k->o.batch);
-    l->fresh = true;
-    return TRM_OK;
 }
 
 int trm_class_new(
@@ -85,12 +56,11 @@ int trm_class_new(
     k->passes = net->c->L_cycles + 1;
     k->max_s = trm_plan_length(net->c, trm_config_positions(net->c));
     int threads = trm_team_size(team), r = TRM_OK;
-    k->lesson = calloc((size_t)o->batch, sizeof *k->lesson);
     k->pupil = calloc((size_t)threads, sizeof *k->pupil);
-    if (!k->lesson || !k->pupil)
+    if (!k->pupil)
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for training");
-    for (int i = 0; i < o->batch && !r; i++)
-        r = lesson_make(k, &k->lesson[i], err);
+    if (!r)
+        r = trm_lessons_new(&k->lesson, net->c, o->batch, err);
     for (int i = 0; i < threads && !r; i++) {
         k->pupil[i].first = o->batch * i / threads;
         k->pupil[i].last = o->batch * (i + 1) / threads;
@@ -107,13 +77,6 @@ int trm_class_new(
 void trm_class_free(trm_class *k) {
     if (!k)
         return;
-    for (int i = 0; k->lesson && i < k->o.batch; i++) {
-        trm_lesson *l = &k->lesson[i];
-        void *all[] = {
-            l->tokens, l->labels, l->answer, l->row, l->col, l->y, l->z, l->e, l->rope, l->near};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            free(all[j]);
-    }
     for (int i = 0; k->pupil && i < trm_team_size(k->team); i++) {
         struct pupil *p = &k->pupil[i];
         trm_work_free(p->work);
@@ -122,7 +85,7 @@ void trm_class_free(trm_class *k) {
         for (size_t j = 0; j < sizeof all / sizeof *all; j++)
             free(all[j]);
     }
-    free(k->lesson);
+    trm_lessons_free(k->lesson, k->o.batch);
     free(k->pupil);
     free(k);
 }
@@ -142,19 +105,6 @@ size_t trm_class_bytes(const trm_class *k) {
 
 trm_lesson *trm_class_lesson(trm_class *k, int i) {
     return &k->lesson[i];
-}
-
-bool trm_lesson_unsat(const trm_lesson *l, const trm_config *c) {
-    for (int i = 0; i < l->cells; i++)
-        if (l->labels[i] >= 0)
-            return false;
-    return c->unsat_head;
-}
-
-void trm_lesson_places(trm_lesson *l, const trm_config *c) {
-    l->s = trm_plan_length(c, c->puzzle_emb_len + l->cells);
-    trm_places(
-        l->rope, l->near, c, l->s, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
 }
 
 static trm_shown shows(const trm_lesson *l) {

@@ -30,6 +30,16 @@ typedef struct trm_lesson {
     int counted, right;
 } trm_lesson;
 
+/* n lessons, all fresh; the caller's until trm_lessons_free. */
+int trm_lessons_new(trm_lesson **out, const trm_config *c, int n, trm_error *err);
+void trm_lessons_free(trm_lesson *l, int n);
+/* Makes the tables of a lesson's positions anew, from its cells, rows and columns. */
+void trm_lesson_places(trm_lesson *l, const trm_config *c);
+/* Has the puzzle no answer: no cell a label, and a model that is taught to see it? */
+bool trm_lesson_unsat(const trm_lesson *l, const trm_config *c);
+/* n zeros, aligned for row kernels; NULL when out of memory. */
+float *trm_floats(size_t n);
+
 typedef struct trm_class_options {
     trm_loss_kind loss;
     double label_smoothing, q_weight;
@@ -43,10 +53,6 @@ typedef struct trm_class trm_class;
 int trm_class_new(
     trm_class **out, trm_net *net, trm_team *team, const trm_class_options *o, trm_error *err);
 void trm_class_free(trm_class *k);
-/* Makes the tables of a lesson's positions again, after its cells were read from a file. */
-void trm_lesson_places(trm_lesson *l, const trm_config *c);
-/* Has the puzzle no answer: no cell a label, and a model that is taught to see it? */
-bool trm_lesson_unsat(const trm_lesson *l, const trm_config *c);
 size_t trm_class_bytes(const trm_class *k);
 trm_lesson *trm_class_lesson(trm_class *k, int i);
 /* Runs one supervision step on every lesson. Before it, `prepare` (may be NULL) is called

@@ -49,9 +49,31 @@ static int start_model(trm_trainer *t, trm_error *err) {
     return trm_model_new(&t->model, &t->recipe.model, &rng, err);
 }
 
+trm_lesson *trm_trainer_lesson(trm_trainer *t, int i) {
+    return t->learner ? &t->learner->lesson[i] : trm_class_lesson(t->class, i);
+}
+
+static int start_device(trm_trainer *t, const trm_device_lib *lib, trm_error *err) {
+    int e = trm_team_new(&t->team, t->options.threads, NULL, err);
+    if (!e)
+        e = trm_learner_new(
+            &t->learner, lib, t->options.backend, t->model, &t->recipe, t->team, t->source, err);
+    if (!e)
+        e = trm_optim_new(&t->optim, &t->recipe, &t->model->layout, t->team, err);
+    return e;
+}
+
 static int start_threads(trm_trainer *t, trm_error *err) {
     const trm_recipe *r = &t->recipe;
     const trm_mm_lib *lib;
+    const trm_device_lib *device = trm_device_find(t->options.backend);
+    if (device) {
+        int d = start_device(t, device, err);
+        if (d != TRM_E_UNSUPPORTED || !trm_backend_is_auto(t->options.backend))
+            return d;
+        trm_team_free(t->team); /* a model that the device cannot take */
+        t->team = NULL;
+    }
     trm_class_options o = {.loss = r->loss,
         .label_smoothing = r->label_smoothing,
         .q_weight = r->q_weight,
@@ -72,13 +94,15 @@ static int start_threads(trm_trainer *t, trm_error *err) {
 
 static void start_lessons(trm_trainer *t) {
     for (int i = 0; i < t->recipe.batch; i++) {
-        trm_lesson *l = trm_class_lesson(t->class, i);
+        trm_lesson *l = trm_trainer_lesson(t, i);
         trm_rng_seed(&l->rng, t->recipe.seed * 1000003u + 17u * (uint64_t)i + 5);
         l->done = true;
     }
     const trm_recipe *r = &t->recipe;
     bool sudoku = strcmp(r->task, "sudoku") == 0;
     t->log.easier = sudoku ? r->extra_clues : r->size_start ? r->size_max - r->size_start : 0;
+    if (t->learner)
+        trm_learner_promise(t->learner, t->log.easier);
 }
 
 static int start(trm_trainer *t, trm_error *err) {
@@ -92,9 +116,9 @@ static int start(trm_trainer *t, trm_error *err) {
         return trm_fail(err, TRM_E_IO, "%s: %s", t->options.out, strerror(errno));
     r = start_model(t, err);
     if (!r)
-        r = start_threads(t, err);
-    if (!r)
         r = trm_source_new(&t->source, &t->recipe, t->options.data, err);
+    if (!r)
+        r = start_threads(t, err);
     t->grads = aligned_alloc(64, t->floats * sizeof(float));
     if (!r && !t->grads)
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for gradients");
@@ -127,6 +151,7 @@ void trm_trainer_free(trm_trainer *t) {
     if (!t)
         return;
     trm_optim_free(t->optim);
+    trm_learner_free(t->learner);
     trm_class_free(t->class);
     trm_net_free(t->net);
     trm_team_free(t->team);
@@ -166,7 +191,7 @@ static void average(double *a, double x, double keep) {
 static void after_step(trm_trainer *t) {
     trm_train_log *g = &t->log;
     for (int i = 0; i < t->recipe.batch; i++) {
-        trm_lesson *l = trm_class_lesson(t->class, i);
+        trm_lesson *l = trm_trainer_lesson(t, i);
         l->done = halts(&t->recipe, l);
         if (!l->done)
             continue;
@@ -194,18 +219,29 @@ static void refresh(void *arg, int member) {
     (void)trm_net_refresh(t->net, n * member / team, n * (member + 1) / team, NULL);
 }
 
+static int learn(trm_trainer *t, double rate, trm_loss *sum, trm_error *err) {
+    if (t->learner) {
+        const trm_device_update u = {.update = true, .t = ++t->optim->t, .rate = rate};
+        return trm_learner_step(t->learner, t->log.easier, &u, sum, &t->log.grad_norm, err);
+    }
+    int r = trm_class_step(t->class, prepare, t, t->grads, sum, err);
+    if (r || !isfinite(sum->total))
+        return r;
+    t->log.grad_norm = trm_optim_update(t->optim, t->model->w, t->grads, rate);
+    trm_team_run(t->team, refresh, t);
+    return TRM_OK;
+}
+
 int trm_trainer_step(trm_trainer *t, trm_train_log *log, trm_error *err) {
     trm_train_log *g = &t->log;
     trm_loss sum;
-    int r = trm_class_step(t->class, prepare, t, t->grads, &sum, err);
+    double rate = rate_at(&t->recipe, g->step), n = t->recipe.batch;
+    int r = learn(t, rate, &sum, err);
     if (r)
         return r;
     if (!isfinite(sum.total))
         return trm_fail(
             err, TRM_E_ARG, "the loss is not finite at step %ld: training diverged", g->step);
-    double rate = rate_at(&t->recipe, g->step), n = t->recipe.batch;
-    g->grad_norm = trm_optim_update(t->optim, t->model->w, t->grads, rate);
-    trm_team_run(t->team, refresh, t);
     g->loss = (trm_loss){sum.lm / n, sum.q_halt / n, sum.total / n};
     g->lr = rate * t->recipe.lr;
     after_step(t);

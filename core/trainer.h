@@ -2,7 +2,7 @@
 #ifndef TRM_TRAINER_H
 #define TRM_TRAINER_H
 
-#include "lesson.h"
+#include "learner.h"
 #include "optim.h"
 #include "source.h"
 
@@ -13,6 +13,7 @@ struct trm_trainer {
     trm_net *net;
     trm_team *team;
     trm_class *class;
+    trm_learner *learner; /* on a device; then net and class are NULL */
     trm_optim *optim;
     trm_source *source;
     float *grads;
@@ -22,6 +23,7 @@ struct trm_trainer {
     long resumed, saved; /* steps of the state read, and of the one last written */
 };
 
+trm_lesson *trm_trainer_lesson(trm_trainer *t, int i);
 /* Reads out/state.safetensors and the slots it names; a fresh run if there is none. */
 int trm_trainer_load(trm_trainer *t, trm_error *err);
 

@@ -212,8 +212,8 @@ TRM_BODY FN(shift)(const trm_k_shift *a, long row, int lane, float *scratch) {
     place_of(a->shape, row, &i, &p);
     int slot = a->list[i];
     for (int c = lane; c < a->n; c += TRM_LANES) {
-        const int *near = a->near + slot * a->near_stride + (long)(c / quarter) * a->max_s;
-        int from = slot < 0 ? -1 : near[p];
+        int way = a->back ? 3 - c / quarter : c / quarter;
+        int from = slot < 0 ? -1 : a->near[slot * a->near_stride + (long)way * a->max_s + p];
         ((ACT *)a->out)[row * a->n + c] =
             from < 0 ? PUT(0.0f) : ((const ACT *)a->in)[(row + from - p) * a->n + c];
     }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels.h"
+#include "kernels_back.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,13 +29,12 @@ int trm_dev_open(trm_dev **out, bool bf16, trm_error *err);
 void trm_dev_close(trm_dev *d);
 bool trm_dev_bf16(const trm_dev *d);
 
-/* Device memory, zeroed; TRM_E_NOMEM where there is too little, which does not stick. */
+/* Device memory, zeroed, until the device is closed; TRM_E_NOMEM where there is too little, which
+ * does not stick. */
 int trm_dev_alloc(trm_dev *d, void **out, size_t bytes, trm_error *err);
-void trm_dev_release(trm_dev *d, void *p);
 size_t trm_dev_bytes(const trm_dev *d); /* allocated, working space included */
-/* Host memory that copies go to and from at full speed. */
+/* Host memory that copies go to and from at full speed, zeroed, until the device is closed. */
 int trm_dev_pin(trm_dev *d, void **out, size_t bytes, trm_error *err);
-void trm_dev_unpin(trm_dev *d, void *p);
 void trm_dev_up(trm_dev *d, void *to, const void *from, size_t bytes);
 void trm_dev_down(trm_dev *d, void *to, const void *from, size_t bytes);
 void trm_dev_zero(trm_dev *d, void *p, size_t bytes);
@@ -72,6 +71,8 @@ void trm_dev_product(trm_dev *d, const trm_dev_mm *p, const void *a, const void 
 #define TRM_DEV_KERNEL(name) void trm_dev_##name(trm_dev *d, const trm_k_##name *a, long items);
 TRM_KERNELS_ACT(TRM_DEV_KERNEL)
 TRM_KERNELS_F32(TRM_DEV_KERNEL)
+TRM_KERNELS_BACK_ACT(TRM_DEV_KERNEL)
+TRM_KERNELS_BACK_F32(TRM_DEV_KERNEL)
 #undef TRM_DEV_KERNEL
 
 #ifdef __cplusplus

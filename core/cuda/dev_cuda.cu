@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
+#include "bodies_back.h"
 #include "dev.h"
 
 enum { WARPS = 8 };                          /* of a block */
@@ -25,9 +25,9 @@ struct trm_dev_graph {
     cudaGraphExec_t exec;
 };
 
-struct block { /* of device memory, to know its size when it goes */
+struct block { /* memory that goes when the device does */
     void *at;
-    size_t bytes;
+    bool pinned;
     struct block *next;
 };
 
@@ -45,9 +45,9 @@ struct trm_dev {
 
 /* --- errors ---------------------------------------------------------------------------- */
 
-static void fail(trm_dev *d, const char *call, const char *why) {
+static void fail(trm_dev *d, int code, const char *call, const char *why) {
     if (!d->failed)
-        trm_error_set(&d->error, TRM_E_BACKEND, "GPU: %s: %s", call, why);
+        trm_error_set(&d->error, code, "GPU: %s: %s", call, why);
     d->failed = true;
 }
 
@@ -58,13 +58,15 @@ static bool idle(const trm_dev *d) {
 
 static bool good(trm_dev *d, cudaError_t e, const char *call) {
     if (e != cudaSuccess)
-        fail(d, call, cudaGetErrorString(e));
+        fail(d, e == cudaErrorMemoryAllocation ? TRM_E_NOMEM : TRM_E_BACKEND, call,
+            cudaGetErrorString(e));
     return e == cudaSuccess;
 }
 
 static bool good_lt(trm_dev *d, cublasStatus_t s, const char *call) {
     if (s != CUBLAS_STATUS_SUCCESS)
-        fail(d, call, cublasLtGetStatusString(s));
+        fail(d, s == CUBLAS_STATUS_ALLOC_FAILED ? TRM_E_NOMEM : TRM_E_BACKEND, call,
+            cublasLtGetStatusString(s));
     return s == CUBLAS_STATUS_SUCCESS;
 }
 
@@ -125,8 +127,12 @@ extern "C" void trm_dev_close(trm_dev *d) {
         (void)cublasLtMatmulDescDestroy(p->desc);
         free(p);
     }
-    while (d->blocks)
-        trm_dev_release(d, d->blocks->at);
+    while (d->blocks) {
+        struct block *b = d->blocks;
+        d->blocks = b->next;
+        (void)(b->pinned ? cudaFreeHost(b->at) : cudaFree(b->at));
+        free(b);
+    }
     if (d->preference)
         (void)cublasLtMatmulPreferenceDestroy(d->preference);
     if (d->lt)
@@ -142,39 +148,37 @@ extern "C" bool trm_dev_bf16(const trm_dev *d) {
 
 /* --- memory ---------------------------------------------------------------------------- */
 
-extern "C" int trm_dev_alloc(trm_dev *d, void **out, size_t bytes, trm_error *err) {
+static int take(trm_dev *d, void **out, size_t bytes, bool pinned, trm_error *err) {
     struct block *b = (struct block *)calloc(1, sizeof *b);
     if (!b)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for a device");
-    cudaError_t e = cudaMalloc(&b->at, bytes ? bytes : 1);
+    size_t n = bytes ? bytes : 1;
+    cudaError_t e = pinned ? cudaMallocHost(&b->at, n) : cudaMalloc(&b->at, n);
     if (e == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError(); /* this one does not stick */
         free(b);
-        return trm_fail(err, TRM_E_NOMEM, "the GPU has no room for %zu bytes", bytes);
+        return trm_fail(err, TRM_E_NOMEM, "the %s has no room for %zu bytes",
+            pinned ? "host" : "GPU", bytes);
     }
-    if (!good(d, e, "cudaMalloc") || !CUDA(d, cudaMemsetAsync(b->at, 0, bytes, d->stream))) {
-        (void)cudaFree(b->at);
+    if (!good(d, e, "cudaMalloc")) {
         free(b);
         return trm_fail(err, d->error.code, "%s", d->error.text);
     }
-    b->bytes = bytes;
+    b->pinned = pinned;
     b->next = d->blocks;
     d->blocks = b;
-    d->bytes += bytes;
     *out = b->at;
     return TRM_OK;
 }
 
-extern "C" void trm_dev_release(trm_dev *d, void *p) {
-    for (struct block **at = &d->blocks; p && *at; at = &(*at)->next)
-        if ((*at)->at == p) {
-            struct block *b = *at;
-            *at = b->next;
-            d->bytes -= b->bytes;
-            (void)cudaFree(p);
-            free(b);
-            return;
-        }
+extern "C" int trm_dev_alloc(trm_dev *d, void **out, size_t bytes, trm_error *err) {
+    int r = take(d, out, bytes, false, err);
+    if (r)
+        return r;
+    d->bytes += bytes;
+    return CUDA(d, cudaMemsetAsync(*out, 0, bytes, d->stream))
+               ? TRM_OK
+               : trm_fail(err, d->error.code, "%s", d->error.text);
 }
 
 extern "C" size_t trm_dev_bytes(const trm_dev *d) {
@@ -182,16 +186,10 @@ extern "C" size_t trm_dev_bytes(const trm_dev *d) {
 }
 
 extern "C" int trm_dev_pin(trm_dev *d, void **out, size_t bytes, trm_error *err) {
-    if (!CUDA(d, cudaMallocHost(out, bytes ? bytes : 1)))
-        return trm_fail(err, d->error.code, "%s", d->error.text);
-    memset(*out, 0, bytes);
-    return TRM_OK;
-}
-
-extern "C" void trm_dev_unpin(trm_dev *d, void *p) {
-    (void)d;
-    if (p)
-        (void)cudaFreeHost(p);
+    int r = take(d, out, bytes, true, err);
+    if (!r)
+        memset(*out, 0, bytes);
+    return r;
 }
 
 extern "C" void trm_dev_up(trm_dev *d, void *to, const void *from, size_t bytes) {
@@ -231,7 +229,7 @@ extern "C" void trm_dev_recorded(trm_dev *d, trm_dev_graph **out) {
     cudaError_t e = cudaStreamEndCapture(d->stream, &graph);
     bool ok = !d->failed && good(d, e, "cudaStreamEndCapture");
     if (ok && !g)
-        fail(d, "cudaGraphInstantiate", "out of memory");
+        fail(d, TRM_E_NOMEM, "cudaGraphInstantiate", "out of memory");
     if (ok && g && CUDA(d, cudaGraphInstantiate(&g->exec, graph, 0)))
         *out = g;
     else
@@ -323,7 +321,7 @@ static struct plan *plan_of(trm_dev *d, const trm_dev_mm *m) {
             return p;
     struct plan *p = (struct plan *)calloc(1, sizeof *p);
     if (!p) {
-        fail(d, "a product", "out of memory");
+        fail(d, TRM_E_NOMEM, "a product", "out of memory");
         return NULL;
     }
     p->mm = *m;
@@ -382,3 +380,5 @@ static unsigned blocks(long items) {
     }
 TRM_KERNELS_F32(KERNEL_F32)
 TRM_KERNELS_ACT(KERNEL_ACT)
+TRM_KERNELS_BACK_F32(KERNEL_F32)
+TRM_KERNELS_BACK_ACT(KERNEL_ACT)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bodies.h"
+#include "bodies_back.h"
 #include "dev.h"
 
 /* One piece of work, with its arguments as they were when it was asked for. */
@@ -29,13 +29,14 @@ struct trm_dev {
     bool bf16, failed, only_products;
     size_t bytes;
     trm_dev_graph *recording;
+    struct block *blocks;
     trm_error error;
 };
 
-/* Sizes of allocations, so that releasing them can be counted. */
-struct header {
-    size_t bytes;
-    char pad[64 - sizeof(size_t)];
+/* Before each allocation: closing the device gives all of them back. */
+struct block {
+    struct block *next;
+    char pad[64 - sizeof(void *)];
 };
 
 int trm_dev_probe(char *what, size_t size, trm_error *err) {
@@ -54,6 +55,11 @@ int trm_dev_open(trm_dev **out, bool bf16, trm_error *err) {
 }
 
 void trm_dev_close(trm_dev *d) {
+    while (d && d->blocks) {
+        struct block *b = d->blocks;
+        d->blocks = b->next;
+        free(b);
+    }
     free(d);
 }
 
@@ -67,25 +73,22 @@ static size_t memory(void) {
     return text ? strtoull(text, NULL, 10) : SIZE_MAX;
 }
 
-int trm_dev_alloc(trm_dev *d, void **out, size_t bytes, trm_error *err) {
-    struct header *h = NULL;
-    if (bytes <= memory() && d->bytes <= memory() - bytes)
-        h = aligned_alloc(64, (sizeof *h + bytes + 63) / 64 * 64);
-    if (!h)
-        return trm_fail(err, TRM_E_NOMEM, "the device has no room for %zu bytes", bytes);
-    memset(h, 0, sizeof *h + bytes);
-    h->bytes = bytes;
-    d->bytes += bytes;
-    *out = h + 1;
+static int keep(trm_dev *d, void **out, size_t bytes, trm_error *err) {
+    struct block *b = aligned_alloc(64, (sizeof *b + bytes + 63) / 64 * 64);
+    if (!b)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for %zu bytes", bytes);
+    memset(b, 0, sizeof *b + bytes);
+    b->next = d->blocks;
+    d->blocks = b;
+    *out = b + 1;
     return TRM_OK;
 }
 
-void trm_dev_release(trm_dev *d, void *p) {
-    if (!p)
-        return;
-    struct header *h = (struct header *)p - 1;
-    d->bytes -= h->bytes;
-    free(h);
+int trm_dev_alloc(trm_dev *d, void **out, size_t bytes, trm_error *err) {
+    if (bytes > memory() || d->bytes > memory() - bytes)
+        return trm_fail(err, TRM_E_NOMEM, "the device has no room for %zu bytes", bytes);
+    d->bytes += bytes;
+    return keep(d, out, bytes, err);
 }
 
 size_t trm_dev_bytes(const trm_dev *d) {
@@ -93,14 +96,7 @@ size_t trm_dev_bytes(const trm_dev *d) {
 }
 
 int trm_dev_pin(trm_dev *d, void **out, size_t bytes, trm_error *err) {
-    (void)d;
-    *out = calloc(1, bytes ? bytes : 1);
-    return *out ? TRM_OK : trm_fail(err, TRM_E_NOMEM, "out of memory for %zu bytes", bytes);
-}
-
-void trm_dev_unpin(trm_dev *d, void *p) {
-    (void)d;
-    free(p);
+    return keep(d, out, bytes, err);
 }
 
 static void fail(trm_dev *d, int code, const char *text) {
@@ -280,3 +276,5 @@ void trm_dev_product(trm_dev *d, const trm_dev_mm *p, const void *a, const void 
     SUBMIT(name)
 TRM_KERNELS_F32(KERNEL_F32)
 TRM_KERNELS_ACT(KERNEL_ACT)
+TRM_KERNELS_BACK_F32(KERNEL_F32)
+TRM_KERNELS_BACK_ACT(KERNEL_ACT)

@@ -10,21 +10,14 @@ int trm_gpu_up8(int n) {
     return (n + 7) / 8 * 8;
 }
 
-/* Pieces of memory are asked for one after another; the first refusal is kept. */
-struct asker {
-    trm_device *g;
-    trm_error *err;
-    int r;
-};
-
-static void *ask(struct asker *k, size_t n, size_t size) {
+void *trm_gpu_ask(trm_gpu_asker *k, size_t n, size_t size) {
     void *at = NULL;
     if (!k->r)
         k->r = trm_dev_alloc(k->g->dev, &at, n * size, k->err);
     return at;
 }
 
-static void *ask_pinned(struct asker *k, size_t n, size_t size) {
+void *trm_gpu_ask_pinned(trm_gpu_asker *k, size_t n, size_t size) {
     void *at = NULL;
     if (!k->r)
         k->r = trm_dev_pin(k->g->dev, &at, n * size, k->err);
@@ -38,10 +31,10 @@ static const float *weight(const trm_device *g, trm_role role) {
     return NULL;
 }
 
-static void make_matrix(struct asker *k, trm_gpu_matrix *m, const trm_param *p) {
+static void make_matrix(trm_gpu_asker *k, trm_gpu_matrix *m, const trm_param *p) {
     m->param = p;
     m->ld = trm_gpu_up8(p->cols);
-    m->at = ask(k, (size_t)p->rows * (size_t)m->ld, (size_t)k->g->act);
+    m->at = trm_gpu_ask(k, (size_t)p->rows * (size_t)m->ld, (size_t)k->g->act);
 }
 
 static trm_gpu_matrix *matrix_of(trm_gpu_layer *l, trm_role role) {
@@ -63,9 +56,9 @@ static trm_gpu_matrix *matrix_of(trm_gpu_layer *l, trm_role role) {
     }
 }
 
-static void make_weights(struct asker *k, const float *w) {
+static void make_weights(trm_gpu_asker *k, const float *w) {
     trm_device *g = k->g;
-    g->w = ask(k, g->layout->floats, sizeof(float));
+    g->w = trm_gpu_ask(k, g->layout->floats, sizeof(float));
     g->layer = calloc((size_t)g->c.L_layers, sizeof *g->layer);
     if (!k->r && !g->layer)
         k->r = trm_fail(k->err, TRM_E_NOMEM, "out of memory for a network");
@@ -110,7 +103,7 @@ static bool rotates(const trm_device *g) {
            (g->c.pos_encodings == TRM_POS_ROPE || g->c.pos_encodings == TRM_POS_ROPE2D);
 }
 
-static void make_slots(struct asker *k) {
+static void make_slots(trm_gpu_asker *k) {
     trm_device *g = k->g;
     size_t n = (size_t)g->slots, l = (size_t)g->c.seq_len, sd = (size_t)g->max_s * (size_t)g->d;
     size_t tables = g->c.packed ? n : 1;
@@ -118,18 +111,18 @@ static void make_slots(struct asker *k) {
     size_t near = g->near_table ? 4 * (size_t)g->max_s : 0;
     g->rope_stride = g->c.packed ? (long)rope : 0;
     g->near_stride = g->c.packed ? (long)near : 0;
-    g->slot = ask(k, n, sizeof *g->slot);
-    g->tokens = ask(k, n * l, sizeof *g->tokens);
-    g->slot_y = ask(k, n * sd, sizeof(float));
-    g->slot_z = ask(k, n * sd, sizeof(float));
-    g->rope = rope ? ask(k, tables * rope, sizeof(float)) : NULL;
-    g->near = near ? ask(k, tables * near, sizeof *g->near) : NULL;
-    g->list = ask(k, n, sizeof *g->list);
-    g->host_slot = ask_pinned(k, n, sizeof *g->host_slot);
-    g->host_tokens = ask_pinned(k, n * l, sizeof *g->host_tokens);
-    g->host_rope = rope ? ask_pinned(k, tables * rope, sizeof(float)) : NULL;
-    g->host_near = near ? ask_pinned(k, tables * near, sizeof *g->host_near) : NULL;
-    g->host_list = ask_pinned(k, n, sizeof *g->host_list);
+    g->slot = trm_gpu_ask(k, n, sizeof *g->slot);
+    g->tokens = trm_gpu_ask(k, n * l, sizeof *g->tokens);
+    g->slot_y = trm_gpu_ask(k, n * sd, sizeof(float));
+    g->slot_z = trm_gpu_ask(k, n * sd, sizeof(float));
+    g->rope = rope ? trm_gpu_ask(k, tables * rope, sizeof(float)) : NULL;
+    g->near = near ? trm_gpu_ask(k, tables * near, sizeof *g->near) : NULL;
+    g->list = trm_gpu_ask(k, n, sizeof *g->list);
+    g->host_slot = trm_gpu_ask_pinned(k, n, sizeof *g->host_slot);
+    g->host_tokens = trm_gpu_ask_pinned(k, n * l, sizeof *g->host_tokens);
+    g->host_rope = rope ? trm_gpu_ask_pinned(k, tables * rope, sizeof(float)) : NULL;
+    g->host_near = near ? trm_gpu_ask_pinned(k, tables * near, sizeof *g->host_near) : NULL;
+    g->host_list = trm_gpu_ask_pinned(k, 2 * n, sizeof *g->host_list);
     g->dirty = calloc(n, sizeof *g->dirty);
     g->slot_s = calloc(n, sizeof *g->slot_s);
     if (!k->r && (!g->dirty || !g->slot_s))
@@ -141,44 +134,46 @@ static size_t larger(size_t a, size_t b) {
 }
 
 /* Buffers of a pass. Those of the two halves of a block are never in use together, and share. */
-static void make_work(struct asker *k) {
+static void make_work(trm_gpu_asker *k) {
     trm_device *g = k->g;
     trm_gpu_place *w = &g->work;
-    size_t n = (size_t)g->slots, s = (size_t)g->max_s, d = (size_t)g->d, rows = n * s;
+    size_t n = (size_t)g->places, s = (size_t)g->max_s, d = (size_t)g->d, rows = n * s;
     size_t in = (size_t)g->in, in_t = (size_t)g->in_t, act = (size_t)g->act;
     size_t heads = (size_t)g->c.num_heads, ld = (size_t)trm_gpu_up8(g->max_s);
     bool mlp = g->c.mlp_t;
-    g->y = ask(k, rows * d, 4);
-    g->z = ask(k, rows * d, 4);
-    g->e = ask(k, rows * d, 4);
-    w->xa0 = w->xa1 = w->xa2 = ask(k, rows * d, act);
+    g->y = trm_gpu_ask(k, rows * d, 4);
+    g->z = trm_gpu_ask(k, rows * d, 4);
+    g->e = trm_gpu_ask(k, rows * d, 4);
+    w->xa0 = w->xa1 = w->xa2 = trm_gpu_ask(k, rows * d, act);
     w->gu = w->gu_t = w->qkv =
-        ask(k, larger(2 * rows * in, mlp ? 2 * in_t * n * d : rows * (size_t)g->wide), act);
+        trm_gpu_ask(k, larger(2 * rows * in, mlp ? 2 * in_t * n * d : rows * (size_t)g->wide), act);
     w->h = w->h_t = w->att =
-        ask(k, larger(rows * in, mlp ? in_t * n * d : rows * (size_t)g->mixed), act);
-    w->inv1 = w->inv2 = ask(k, larger(rows, n * d), 4);
-    g->mix = g->gated && g->near_table ? ask(k, rows * (size_t)g->mixed, act) : NULL;
+        trm_gpu_ask(k, larger(rows * in, mlp ? in_t * n * d : rows * (size_t)g->mixed), act);
+    w->inv1 = w->inv2 = trm_gpu_ask(k, larger(rows, n * d), 4);
+    g->mix = g->gated && g->near_table ? trm_gpu_ask(k, rows * (size_t)g->mixed, act) : NULL;
     if (!g->dense)
         return;
     size_t one = heads * s * ld * (4 + act), fit = SCORE_BYTES / one;
     g->group = (int)(fit < 1 ? 1 : fit > n ? n : fit);
-    g->scores = ask(k, (size_t)g->group * heads * s * ld, 4);
-    g->p = ask(k, (size_t)g->group * heads * s * ld, act);
-    g->heads = ask(k, 4 * rows * d, act);
-    w->lse = ask(k, rows * heads, 4);
+    g->scores = trm_gpu_ask(k, (size_t)g->group * heads * s * ld, 4);
+    g->p = trm_gpu_ask(k, (size_t)g->group * heads * s * ld, act);
+    g->heads = trm_gpu_ask(k, (g->learning ? 7 : 4) * rows * d, act);
+    w->lse = trm_gpu_ask(k, rows * heads, 4);
 }
 
-static void make_output(struct asker *k) {
+static void make_output(trm_gpu_asker *k) {
     trm_device *g = k->g;
-    size_t n = (size_t)g->slots, l = (size_t)g->c.seq_len, v = (size_t)g->c.vocab_size;
-    g->answer = ask(k, n * l, sizeof *g->answer);
-    g->confidence = ask(k, n * l, sizeof(float));
-    g->logits = ask(k, n * l * v, sizeof(float));
-    g->q = ask(k, 2 * n, sizeof(float));
-    g->host_answer = ask_pinned(k, n * l, sizeof *g->host_answer);
-    g->host_confidence = ask_pinned(k, n * l, sizeof(float));
-    g->host_logits = g->keep_logits ? ask_pinned(k, n * l * v, sizeof(float)) : NULL;
-    g->host_q = ask_pinned(k, 2 * n, sizeof(float));
+    size_t n = (size_t)g->places, l = (size_t)g->c.seq_len, v = (size_t)g->c.vocab_size;
+    g->logits = trm_gpu_ask(k, n * l * v, sizeof(float));
+    g->q = trm_gpu_ask(k, 2 * n, sizeof(float));
+    if (g->learning)
+        return;
+    g->answer = trm_gpu_ask(k, n * l, sizeof *g->answer);
+    g->confidence = trm_gpu_ask(k, n * l, sizeof(float));
+    g->host_answer = trm_gpu_ask_pinned(k, n * l, sizeof *g->host_answer);
+    g->host_confidence = trm_gpu_ask_pinned(k, n * l, sizeof(float));
+    g->host_logits = g->keep_logits ? trm_gpu_ask_pinned(k, n * l * v, sizeof(float)) : NULL;
+    g->host_q = trm_gpu_ask_pinned(k, 2 * n, sizeof(float));
 }
 
 static int check(const trm_device_options *o, trm_error *err) {
@@ -194,7 +189,7 @@ static int check(const trm_device_options *o, trm_error *err) {
     return TRM_OK;
 }
 
-static int open_with(trm_device **out, const trm_device_options *o, int slots, trm_error *err) {
+static int open_with(trm_device **out, const trm_device_options *o, int places, trm_error *err) {
     trm_device *g = calloc(1, sizeof *g);
     bool bf16 = strstr(o->backend, "bf16") != NULL;
     if (!g)
@@ -202,7 +197,9 @@ static int open_with(trm_device **out, const trm_device_options *o, int slots, t
     g->c = *o->config;
     g->layout = o->layout;
     g->keep_logits = o->keep_logits;
-    g->slots = slots;
+    g->slots = o->recipe ? o->slots : places;
+    g->places = places;
+    g->learning = o->recipe != NULL;
     g->max_s = o->positions;
     g->d = g->c.hidden_size;
     g->hd = g->d / g->c.num_heads;
@@ -214,7 +211,7 @@ static int open_with(trm_device **out, const trm_device_options *o, int slots, t
     g->near_table = o->near;
     g->gated = o->gated;
     g->act = bf16 ? 2 : 4;
-    struct asker k = {g, err, trm_dev_open(&g->dev, bf16, err)};
+    trm_gpu_asker k = {g, err, trm_dev_open(&g->dev, bf16, err)};
     if (!k.r)
         make_weights(&k, o->w);
     if (!k.r) {
@@ -222,6 +219,8 @@ static int open_with(trm_device **out, const trm_device_options *o, int slots, t
         make_slots(&k);
         make_work(&k);
         make_output(&k);
+        if (o->recipe)
+            trm_gpu_make_learning(&k, o->recipe);
     }
     if (!k.r)
         k.r = trm_dev_sync(g->dev, err);
@@ -233,40 +232,25 @@ static int open_with(trm_device **out, const trm_device_options *o, int slots, t
     return TRM_OK;
 }
 
-/* Fewer slots where there is no room for all: a smaller batch beats none. */
+/* Fewer places where there is no room for all: a smaller batch beats none. A training step then
+ * takes its lessons in several batches. */
 int trm_gpu_open(trm_device **out, const trm_device_options *o, trm_error *err) {
-    int slots = o->slots, r = check(o, err);
+    int places = o->slots, r = check(o, err);
     if (r)
         return r;
     do
-        r = open_with(out, o, slots, err);
-    while (r == TRM_E_NOMEM && (slots /= 2) > 0);
+        r = open_with(out, o, places, err);
+    while (r == TRM_E_NOMEM && (places /= 2) > 0);
     return r;
 }
 
 void trm_gpu_close(trm_device *g) {
     if (!g)
         return;
-    void *device[] = {g->w, g->slot, g->tokens, g->slot_y, g->slot_z, g->rope, g->near, g->list,
-        g->y, g->z, g->e, g->work.xa0, g->work.gu, g->work.h, g->work.inv1, g->work.lse, g->scores,
-        g->p, g->mix, g->heads, g->answer, g->confidence, g->logits, g->q};
-    void *pinned[] = {g->host_slot, g->host_tokens, g->host_rope, g->host_near, g->host_list,
-        g->host_answer, g->host_confidence, g->host_logits, g->host_q};
     for (int i = 0; i < TRM_GPU_BUCKETS; i++)
         trm_dev_graph_free(g->bucket[i].graph);
-    for (size_t i = 0; i < sizeof device / sizeof *device && g->dev; i++)
-        trm_dev_release(g->dev, device[i]);
-    for (size_t i = 0; i < sizeof pinned / sizeof *pinned && g->dev; i++)
-        trm_dev_unpin(g->dev, pinned[i]);
-    for (int i = 0; g->layer && g->dev && i < g->c.L_layers; i++) {
-        trm_gpu_layer *l = &g->layer[i];
-        void *all[] = {
-            l->qkv.at, l->o.at, l->gate_up.at, l->down.at, l->gate_up_t.at, l->down_t.at};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-            trm_dev_release(g->dev, all[j]);
-    }
-    if (g->dev)
-        trm_dev_close(g->dev);
+    trm_dev_close(g->dev);
+    trm_gpu_learning_free(g->learn);
     free(g->layer);
     free(g->dirty);
     free(g->slot_s);

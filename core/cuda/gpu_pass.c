@@ -7,7 +7,7 @@ long trm_gpu_rows(const trm_device *g) {
     return (long)g->shape.b * g->shape.s;
 }
 
-static void product(trm_device *g, int m, int n, int k, const void *a, int lda, const void *b,
+void trm_gpu_product(trm_device *g, int m, int n, int k, const void *a, int lda, const void *b,
     int ldb, void *c, int flags) {
     trm_dev_mm mm = {.m = m,
         .n = n,
@@ -24,8 +24,8 @@ static void product(trm_device *g, int m, int n, int k, const void *a, int lda, 
 /* c = a w^T over all rows of the batch, or c += it. */
 static void linear(
     trm_device *g, const void *a, const trm_gpu_matrix *w, void *c, bool into_residual) {
-    product(g, (int)trm_gpu_rows(g), w->param->rows, w->param->cols, a, w->param->cols, w->at,
-        w->ld, c, TRM_MM_TB | (into_residual ? TRM_MM_ADD : TRM_MM_C_ACT));
+    trm_gpu_product(g, (int)trm_gpu_rows(g), w->param->rows, w->param->cols, a, w->param->cols,
+        w->at, w->ld, c, TRM_MM_TB | (into_residual ? TRM_MM_ADD : TRM_MM_C_ACT));
 }
 
 static void swiglu(trm_device *g, void *h, const void *gu, long rows, long n) {
@@ -38,89 +38,93 @@ static void norm(trm_device *g, float *x, void *xa, float *inv) {
     trm_dev_norm(g->dev, &a, trm_gpu_rows(g));
 }
 
-/* Part n of qkv (queries, keys, values) by head; the values are not rotated. */
-static void by_head(trm_device *g, void *qkv, int n) {
-    long part = trm_gpu_rows(g) * g->d;
-    trm_k_heads a = {.shape = g->shape,
+static trm_k_heads heads_of(const trm_device *g, void *rows, int ld, int at, int part, float sign) {
+    return (trm_k_heads){.shape = g->shape,
         .list = g->list,
-        .rows = qkv,
-        .heads = (char *)g->heads + n * part * g->act,
-        .rope = n < 2 ? g->rope : NULL,
+        .rows = rows,
+        .heads = trm_gpu_part(g, part, 0),
+        .rope = sign != 0.0f ? g->rope : NULL,
         .rope_stride = g->rope_stride,
-        .ld = 3 * g->d,
-        .at = n * g->d,
+        .ld = ld,
+        .at = at,
         .h = g->c.num_heads,
         .hd = g->hd,
         .block = g->c.pos_encodings == TRM_POS_ROPE2D ? g->hd / 2 : g->hd,
-        .sign = 1};
+        .sign = sign};
+}
+
+void trm_gpu_by_head(trm_device *g, void *rows, int ld, int at, int to, float sign) {
+    trm_k_heads a = heads_of(g, rows, ld, at, to, sign);
     trm_dev_heads(g->dev, &a, trm_gpu_rows(g));
 }
 
-/* The scores of `n` sequences from `first` on, softmaxed and mixed. */
-static void attend(trm_device *g, void *mixed, float *lse, int first, int n) {
-    int s = g->shape.s, hd = g->hd, ld = trm_gpu_up8(s), pairs = n * g->c.num_heads;
-    long part = trm_gpu_rows(g) * g->d, at = (long)first * s * g->d;
-    const char *q = (const char *)g->heads + at * g->act;
-    const char *k = q + part * g->act, *v = k + part * g->act;
-    float scale = 1.0f / sqrtf((float)hd);
-    trm_dev_mm qk = {.m = s,
-        .n = s,
-        .k = hd,
-        .lda = hd,
-        .ldb = hd,
-        .ldc = ld,
-        .flags = TRM_MM_TB,
+void trm_gpu_from_head(trm_device *g, void *rows, int ld, int at, int from, float sign) {
+    trm_k_unheads a = heads_of(g, rows, ld, at, from, sign);
+    trm_dev_unheads(g->dev, &a, trm_gpu_rows(g));
+}
+
+void *trm_gpu_part(const trm_device *g, int n, int first) {
+    long at = n * trm_gpu_rows(g) * g->d + (long)first * g->shape.s * g->d;
+    return (char *)g->heads + at * g->act;
+}
+
+trm_gpu_side trm_gpu_heads_side(const trm_device *g, int part, int first) {
+    return (trm_gpu_side){trm_gpu_part(g, part, first), g->hd, (long)g->shape.s * g->hd};
+}
+
+trm_gpu_side trm_gpu_score_side(const trm_device *g, void *scores) {
+    int ld = trm_gpu_up8(g->shape.s);
+    return (trm_gpu_side){scores, ld, (long)g->shape.s * ld};
+}
+
+void trm_gpu_pairs(trm_device *g, int pairs, int n, int k, trm_gpu_side a, trm_gpu_side b,
+    trm_gpu_side c, int flags) {
+    trm_dev_mm mm = {.m = g->shape.s,
+        .n = n,
+        .k = k,
+        .lda = a.rows_ld,
+        .ldb = b.rows_ld,
+        .ldc = c.rows_ld,
+        .flags = flags,
         .batch = pairs,
-        .sa = (long)s * hd,
-        .sb = (long)s * hd,
-        .sc = (long)s * ld,
+        .sa = a.apart,
+        .sb = b.apart,
+        .sc = c.apart,
         .alpha = 1};
-    trm_dev_mm pv = {.m = s,
-        .n = hd,
-        .k = s,
-        .lda = ld,
-        .ldb = hd,
-        .ldc = hd,
-        .flags = TRM_MM_C_ACT,
-        .batch = pairs,
-        .sa = (long)s * ld,
-        .sb = (long)s * hd,
-        .sc = (long)s * hd,
-        .alpha = 1};
+    trm_dev_product(g->dev, &mm, a.at, b.at, c.at);
+}
+
+void trm_gpu_softmax(trm_device *g, float *lse, int first, int n, bool again) {
+    int s = g->shape.s, h = g->c.num_heads;
     trm_k_softmax a = {.list = g->list,
         .slot = g->slot,
         .scores = g->scores,
         .p = g->p,
-        .lse = lse + (long)first * g->c.num_heads * s,
+        .lse = lse + (long)first * h * s,
         .first = first,
-        .h = g->c.num_heads,
+        .h = h,
         .s = s,
-        .ld = ld,
+        .ld = trm_gpu_up8(s),
         .prefix = g->c.puzzle_emb_len,
-        .scale = scale};
-    trm_dev_product(g->dev, &qk, q, k, g->scores);
-    trm_dev_softmax(g->dev, &a, (long)pairs * s);
-    trm_dev_product(g->dev, &pv, g->p, v, (char *)mixed + at * g->act);
+        .again = again,
+        .scale = 1.0f / sqrtf((float)g->hd)};
+    trm_dev_softmax(g->dev, &a, (long)n * h * s);
 }
 
 static void attention_dense(trm_device *g, const trm_gpu_place *p) {
-    void *mixed = (char *)g->heads + 3 * trm_gpu_rows(g) * g->d * g->act;
-    for (int i = 0; i < 3; i++)
-        by_head(g, p->qkv, i);
+    int s = g->shape.s;
+    for (int i = 0; i < 3; i++) /* values are not rotated */
+        trm_gpu_by_head(g, p->qkv, 3 * g->d, i * g->d, i, i < 2 ? 1.0f : 0.0f);
     for (int first = 0; first < g->shape.b; first += g->group) {
-        int left = g->shape.b - first;
-        attend(g, mixed, p->lse, first, left < g->group ? left : g->group);
+        int n = g->shape.b - first < g->group ? g->shape.b - first : g->group;
+        int pairs = n * g->c.num_heads;
+        trm_gpu_pairs(g, pairs, s, g->hd, trm_gpu_heads_side(g, 0, first),
+            trm_gpu_heads_side(g, 1, first), trm_gpu_score_side(g, g->scores), TRM_MM_TB);
+        trm_gpu_softmax(g, p->lse, first, n, false);
+        trm_gpu_pairs(g, pairs, g->hd, s, trm_gpu_score_side(g, g->p),
+            trm_gpu_heads_side(g, 2, first), trm_gpu_heads_side(g, 3, first), TRM_MM_C_ACT);
     }
-    trm_k_unheads a = {.shape = g->shape,
-        .list = g->list,
-        .rows = p->att,
-        .heads = mixed,
-        .ld = g->d,
-        .h = g->c.num_heads,
-        .hd = g->hd,
-        .block = g->hd,
-        .sign = 1};
-    trm_dev_unheads(g->dev, &a, trm_gpu_rows(g));
+    trm_gpu_from_head(g, p->att, g->d, 0, 3, 0.0f);
 }
 
 /* Unit means and shifts: a SwiGLU whose channels come from other cells. */
@@ -128,7 +132,7 @@ static void mix_gated(trm_device *g, const trm_gpu_place *p) {
     swiglu(g, g->near_table ? g->mix : p->att, p->qkv, trm_gpu_rows(g), g->mixed);
     if (g->near_table) {
         trm_k_shift a = {
-            g->shape, g->list, g->mix, p->att, g->near, g->near_stride, g->max_s, g->mixed};
+            g->shape, g->list, g->mix, p->att, g->near, g->near_stride, g->max_s, g->mixed, 0};
         trm_dev_shift(g->dev, &a, trm_gpu_rows(g));
     } else {
         trm_k_unit_means a = {p->att, g->mixed};
@@ -163,10 +167,11 @@ static void mix_attention(trm_device *g, const trm_gpu_layer *l, float *x, const
 /* Positions lie outermost, so one product mixes those of all sequences. */
 static void mix_mlp(trm_device *g, const trm_gpu_layer *l, float *x, const trm_gpu_place *p) {
     int columns = g->shape.b * g->d, s = g->shape.s;
-    product(g, 2 * g->in_t, columns, s, l->gate_up_t.at, l->gate_up_t.ld, p->xa0, columns, p->gu_t,
-        TRM_MM_C_ACT);
+    trm_gpu_product(g, 2 * g->in_t, columns, s, l->gate_up_t.at, l->gate_up_t.ld, p->xa0, columns,
+        p->gu_t, TRM_MM_C_ACT);
     swiglu(g, p->h_t, p->gu_t, 1, (long)g->in_t * columns);
-    product(g, s, columns, g->in_t, l->down_t.at, l->down_t.ld, p->h_t, columns, x, TRM_MM_ADD);
+    trm_gpu_product(
+        g, s, columns, g->in_t, l->down_t.at, l->down_t.ld, p->h_t, columns, x, TRM_MM_ADD);
     trm_k_norm_t a = {x, p->xa1, p->inv1, s, columns, (float)g->c.rms_norm_eps};
     trm_dev_norm_t(g->dev, &a, (columns + 127) / 128);
 }

@@ -18,11 +18,13 @@ void trm_gpu_load(trm_device *g, int slot, const trm_device_input *in) {
         memset(to, 0xFF, (size_t)g->max_s * sizeof *to); /* -1: no neighbour */
         memcpy(to, in->near + (long)k * in->s, (size_t)in->s * sizeof *to);
     }
+    if (g->learn && in->labels)
+        memcpy(g->learn->host_labels + at * l, in->labels, (size_t)in->cells * sizeof *in->labels);
     g->dirty[slot] = true;
 }
 
 /* Sends what the loads since the last step have left in the mirrors, runs of slots together. */
-static void send_loads(trm_device *g) {
+void trm_gpu_send(trm_device *g) {
     size_t l = (size_t)g->c.seq_len;
     for (int i = 0; i < g->slots; i++) {
         int n = 0;
@@ -34,6 +36,9 @@ static void send_loads(trm_device *g) {
         trm_dev_up(g->dev, g->slot + first, g->host_slot + first, many * sizeof *g->slot);
         trm_dev_up(g->dev, g->tokens + first * l, g->host_tokens + first * l,
             many * l * sizeof *g->tokens);
+        if (g->learn)
+            trm_dev_up(g->dev, g->learn->labels + first * l, g->learn->host_labels + first * l,
+                many * l * sizeof *g->tokens);
         if (g->rope && g->rope_stride)
             trm_dev_up(g->dev, g->rope + i * g->rope_stride, g->host_rope + i * g->rope_stride,
                 many * (size_t)g->rope_stride * sizeof *g->rope);
@@ -87,7 +92,7 @@ int trm_gpu_latents_put(trm_device *g, int slot, const float *y, const float *z,
 }
 
 /* Lengths of packed puzzles are rounded up to an eighth of the longest. */
-static int bucket_length(const trm_device *g, int s) {
+int trm_gpu_length(const trm_device *g, int s) {
     int step = (g->max_s / 8 + 31) / 32 * 32, up = g->c.packed ? (s + step - 1) / step * step : s;
     return up < g->max_s ? up : g->max_s;
 }
@@ -99,7 +104,7 @@ static trm_gpu_bucket *bucket_of(trm_device *g, const int *slots, int n) {
     b = b < g->slots ? b : g->slots;
     for (int i = 0; i < n; i++)
         s = g->slot_s[slots[i]] > s ? g->slot_s[slots[i]] : s;
-    s = bucket_length(g, s);
+    s = trm_gpu_length(g, s);
     for (int i = 0; i < TRM_GPU_BUCKETS; i++) {
         trm_gpu_bucket *k = &g->bucket[i];
         if (k->b == b && k->s == s)
@@ -112,7 +117,7 @@ static trm_gpu_bucket *bucket_of(trm_device *g, const int *slots, int n) {
     return NULL; /* cannot be: at most 17 batch sizes times 8 lengths, less those that coincide */
 }
 
-static void begin(trm_device *g) {
+void trm_gpu_begin(trm_device *g) {
     trm_k_gather a = {.shape = g->shape,
         .list = g->list,
         .slot = g->slot,
@@ -147,32 +152,28 @@ static void add(trm_device *g, float *x, void *xa, const float *a, const float *
     trm_dev_add(g->dev, &k, (k.n + TRM_CHUNK - 1) / TRM_CHUNK);
 }
 
-/* T cycles of n z-updates and one y-update. */
-static void cycles(trm_device *g) {
-    for (int t = 0; t < g->c.H_cycles; t++) {
-        for (int i = 0; i < g->c.L_cycles; i++) {
-            add(g, g->z, g->work.xa0, g->z, g->y, g->e);
-            trm_gpu_pass(g, g->z, NULL);
-        }
-        add(g, g->y, g->work.xa0, g->y, g->z, NULL);
-        trm_gpu_pass(g, g->y, NULL);
+/* n z-updates and one y-update. */
+void trm_gpu_cycle(trm_device *g, const trm_gpu_place *tape) {
+    for (int i = 0; i <= g->c.L_cycles; i++) {
+        const trm_gpu_place *p = tape ? tape + (long)i * g->c.L_layers : NULL;
+        bool last = i == g->c.L_cycles;
+        float *x = last ? g->y : g->z;
+        add(g, x, p ? p->xa0 : g->work.xa0, x, last ? g->z : g->y, last ? NULL : g->e);
+        trm_gpu_pass(g, x, p);
     }
 }
 
-static void heads(trm_device *g) {
+void trm_gpu_heads(trm_device *g) {
     int b = g->shape.b, l = g->c.seq_len, prefix = g->c.puzzle_emb_len;
     trm_k_head h = {
         g->shape, g->list, g->slot, g->logits, g->y, g->lm_head, l, g->d, g->c.vocab_size, prefix};
-    trm_k_argmax a = {g->answer, g->confidence, g->logits, (long)b * l, g->c.vocab_size};
     trm_k_q_head q = {
         g->shape, g->list, g->slot, g->q, g->y, g->q_head, g->q_bias, g->d, prefix, g->c.q_mean};
     trm_dev_head(g->dev, &h, trm_gpu_rows(g));
-    trm_dev_argmax(g->dev, &a, (a.n + 31) / 32);
     trm_dev_q_head(g->dev, &q, b);
 }
 
-static void end(trm_device *g) {
-    size_t b = (size_t)g->shape.b, l = (size_t)g->c.seq_len;
+void trm_gpu_end(trm_device *g) {
     trm_k_scatter a = {.shape = g->shape,
         .list = g->list,
         .slot = g->slot,
@@ -183,6 +184,12 @@ static void end(trm_device *g) {
         .max_s = g->max_s,
         .d = g->d};
     trm_dev_scatter(g->dev, &a, trm_gpu_rows(g));
+}
+
+static void answer(trm_device *g) {
+    size_t b = (size_t)g->shape.b, l = (size_t)g->c.seq_len;
+    trm_k_argmax a = {g->answer, g->confidence, g->logits, (long)(b * l), g->c.vocab_size};
+    trm_dev_argmax(g->dev, &a, (a.n + 31) / 32);
     trm_dev_down(g->dev, g->host_answer, g->answer, b * l * sizeof *g->answer);
     trm_dev_down(g->dev, g->host_confidence, g->confidence, b * l * sizeof *g->confidence);
     trm_dev_down(g->dev, g->host_q, g->q, 2 * b * sizeof *g->q);
@@ -193,10 +200,12 @@ static void end(trm_device *g) {
 
 static void whole_step(trm_device *g) {
     trm_dev_up(g->dev, g->list, g->host_list, (size_t)g->shape.b * sizeof *g->list);
-    begin(g);
-    cycles(g);
-    heads(g);
-    end(g);
+    trm_gpu_begin(g);
+    for (int t = 0; t < g->c.H_cycles; t++)
+        trm_gpu_cycle(g, NULL);
+    trm_gpu_heads(g);
+    trm_gpu_end(g);
+    answer(g);
 }
 
 /* The first step of a bucket runs as it is, so that every product is prepared and every kernel
@@ -236,7 +245,7 @@ int trm_gpu_step(trm_device *g, const int *slots, int n, trm_device_output *out,
         return trm_fail(err, TRM_E_BACKEND, "more batch shapes than the GPU has places for");
     for (int i = 0; i < k->b; i++)
         g->host_list[i] = i < n ? slots[i] : -1;
-    send_loads(g);
+    trm_gpu_send(g);
     run_bucket(g, k);
     int r = trm_dev_sync(g->dev, err);
     if (!r)

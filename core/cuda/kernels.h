@@ -121,7 +121,8 @@ typedef struct trm_k_unit_means {
     int n;
 } trm_k_unit_means;
 
-/* item = row: out (rows, n) has each quarter of in's channels from a neighbour; see rows.h. */
+/* item = row: out (rows, n) has each quarter of in's channels from a neighbour, or where `back` is
+ * set what it gave to one; see rows.h. */
 typedef struct trm_k_shift {
     trm_k_shape shape;
     const int *list;
@@ -129,7 +130,7 @@ typedef struct trm_k_shift {
     void *out;
     const int *near;
     long near_stride;
-    int max_s, n;
+    int max_s, n, back;
 } trm_k_shift;
 
 /* item = (row, head): attention to a neighbour; see rows.h. */

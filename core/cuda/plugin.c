@@ -33,6 +33,10 @@ const trm_device_lib *trm_device_library(void) {
         .latents_get = trm_gpu_latents_get,
         .latents_put = trm_gpu_latents_put,
         .step = trm_gpu_step,
+        .learn = trm_gpu_learn,
+        .learned = trm_gpu_learned,
+        .get = trm_gpu_get,
+        .put = trm_gpu_put,
         .products = trm_gpu_products};
     return &lib;
 }
