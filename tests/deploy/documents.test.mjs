@@ -10,6 +10,7 @@ import { test } from "node:test";
 import Ajv from "ajv/dist/2019.js";
 import ts from "typescript";
 import { parse, parseAllDocuments } from "yaml";
+import { faults as envoyFaults } from "./envoy.mjs";
 
 const require = createRequire(import.meta.url);
 const deploy = join(process.env.REPOSITORY, "deploy");
@@ -115,6 +116,49 @@ test("the overlay for processors is whole", { skip }, () => {
   assert.deepEqual(faults(objects), []);
   const { container } = fits(objects);
   assert.deepEqual(container.resources.requests, container.resources.limits);
+});
+
+test("the overlay for GPUs is whole", { skip }, () => {
+  const objects = render("gpu");
+  assert.deepEqual(faults(objects), []);
+  const { pod, container } = fits(objects);
+  assert.deepEqual(container.resources.requests, container.resources.limits);
+  assert.equal(container.resources.limits["nvidia.com/gpu"], "1");
+  assert.equal(pod.spec.tolerations[0].key, "nvidia.com/gpu");
+  assert.match(container.image, /-cuda$/);
+  const env = objects.find((o) => o.kind === "ConfigMap").data;
+  assert.match(env.TRMD_BACKEND, /^cuda-/);
+  assert.equal(container.securityContext.readOnlyRootFilesystem, true);
+});
+
+test("envoy.yaml is one by Envoy's own definitions, and cuts nothing off", () => {
+  const config = parse(read("proxy/envoy.yaml"));
+  assert.deepEqual(envoyFaults(config), []);
+  const seconds = (text) => parseFloat(text);
+  const manager = config.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
+  const [cluster] = config.static_resources.clusters;
+  const { route } = manager.route_config.virtual_hosts[0].routes.find((r) => r.match.prefix === "/");
+  assert.equal(route.cluster, cluster.name);
+  assert.equal(cluster.load_assignment.cluster_name, cluster.name);
+  assert.equal(seconds(route.timeout), 0);
+  for (const idle of [manager.stream_idle_timeout, route.idle_timeout])
+    assert.ok(seconds(idle) * 1000 > options.max_deadline_ms);
+  const upstream = Object.values(cluster.typed_extension_protocol_options)[0];
+  assert.ok(seconds(upstream.common_http_protocol_options.idle_timeout) * 1000 < options.idle_timeout_ms);
+  for (const most of Object.values(cluster.circuit_breakers.thresholds[0])) assert.ok(most > options.connections);
+  assert.deepEqual(route.retry_policy.retriable_status_codes, [503]);
+});
+
+test("the check of envoy.yaml sees faults", () => {
+  const change = (f) => { const c = parse(read("proxy/envoy.yaml")); f(c.static_resources); return envoyFaults(c).join(); };
+  assert.match(change((r) => { r.clusters[0].lb_polizy = "RANDOM"; }), /lb_polizy: unknown/);
+  assert.match(change((r) => { r.clusters[0].lb_policy = "LEAST"; }), /LEAST/);
+  assert.match(change((r) => { r.clusters[0].connect_timeout = "2"; }), /Duration/);
+  assert.match(change((r) => { delete r.clusters[0].name; }), /name is needed/);
+  assert.match(change((r) => { r.clusters[0].health_checks[0].grpc_health_check = {}; }), /2 of/);
+  const manager = (r) => r.listeners[0].filter_chains[0].filters[0].typed_config;
+  assert.match(change((r) => { manager(r).stream_timeout = "1s"; }), /stream_timeout: unknown/);
+  assert.match(change((r) => { manager(r)["@type"] = "type.googleapis.com/x"; }), /no type/);
 });
 
 test("compose.yaml is one, and names what is there", () => {
