@@ -114,9 +114,10 @@ static int start(trm_trainer *t, trm_error *err) {
     trm_layout_free(&layout);
     if (mkdir(t->options.out, 0777) && errno != EEXIST)
         return trm_fail(err, TRM_E_IO, "%s: %s", t->options.out, strerror(errno));
-    r = start_model(t, err);
+    /* Data first: a file that is missing is told before much is made. */
+    r = trm_source_new(&t->source, &t->recipe, t->options.data, err);
     if (!r)
-        r = trm_source_new(&t->source, &t->recipe, t->options.data, err);
+        r = start_model(t, err);
     if (!r)
         r = start_threads(t, err);
     t->grads = aligned_alloc(64, t->floats * sizeof(float));

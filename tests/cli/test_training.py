@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from support import TRM, Case, GOLDEN, read_tensors
+from support import TESTS, TRM, Case, GOLDEN, read_tensors
 
 RECIPE = {
     "task": "sudoku", "seed": 5, "batch": 8, "steps": 40, "warmup": 4, "lr": 0.01,
@@ -135,6 +135,14 @@ class Training(Case):
                              says=says)
         self.refused("train", self.dir / "none.json", "--out", self.dir / "x", says="none.json")
         self.refused("train", self.recipe(), says="missing --out")
+
+    def test_shipped_recipes_ask_for_their_data_and_nothing_else(self):
+        recipes = sorted((TESTS.parent / "weights/recipes").glob("*.json"))
+        self.assertIn("sudoku-large.json", [r.name for r in recipes])
+        for recipe in recipes:
+            with self.subTest(recipe.name):
+                self.refused("train", recipe, "--out", self.dir / recipe.stem, "--data",
+                             self.dir / "no-data", says="no-data/")
 
     def test_files_that_are_missing(self):
         self.refused("train", self.recipe(file="none.csv", share_file=0.5), "--out",
