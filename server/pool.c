@@ -284,6 +284,11 @@ static void count_arcs(trmd_pool *p) {
     trmd_gauge_set(p->o.metrics, TRMD_M_ARC_TASKS, p->arcs.waiting, TRMD_LABELS("waiting"));
 }
 
+/* ARC tasks are learned on the CPU, also where the puzzles' models are on a GPU. */
+static const char *arc_backend(const trmd_pool *p) {
+    return strncmp(p->o.backend, "cuda", 4) == 0 ? "cpu" : p->o.backend;
+}
+
 /* One micro-batch of the ARC task whose turn it is; another worker may have been quicker. */
 static void arc_turn(struct worker *k) {
     static const char *const phases[] = {"training", "predicting", "predicting"};
@@ -296,7 +301,7 @@ static void arc_turn(struct worker *k) {
     (void)pthread_mutex_unlock(&p->lock);
     if (!w)
         return;
-    const trm_arc_options o = {.backend = p->o.backend, .threads = k->threads};
+    const trm_arc_options o = {.backend = arc_backend(p), .threads = k->threads};
     trmd_arc *a = w->arc;
     double held = (double)a->bytes;
     const char *halt = trmd_arc_turn(w, p->model[w->model], &o, began);
@@ -407,8 +412,10 @@ static int make_station(struct worker *k, int m, trm_error *err) {
     trmd_pool *p = k->pool;
     struct station *s = &k->station[m];
     trm_engine_options o = {.backend = p->o.backend, .threads = k->threads, .slots = p->o.slots};
-    if (strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_ARC]) == 0)
+    if (strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_ARC]) == 0) {
         o.slots = 1; /* for the self-test: a task works on a copy */
+        o.backend = arc_backend(p);
+    }
     o.keep_logits = strcmp(model_kind(p->model[m]), kind_names[TRM_KIND_SUDOKU]) == 0;
     s->slots = o.slots;
     s->lane = calloc((size_t)s->slots, sizeof *s->lane);

@@ -118,7 +118,7 @@ def backends():
     said = trm("info", GOLDEN / "sudoku-mlp/model.safetensors", "--config",
                GOLDEN / "sudoku-mlp/config.json", "--backend", "none-such").stderr
     names = said.strip().split("there are: ")[1].split(", ")
-    return [n for n in names if n != "auto"]
+    return [n for n in names if n not in ("auto", "cpu")]
 
 
 def golden_config(model):
