@@ -81,7 +81,8 @@ typedef struct cli_engine {
 /* Entries of an option table for it. */
 #define CLI_ENGINE_OPTIONS(e)                                                                      \
     {"backend", 'b', CLI_STRING, &(e).backend, 0, 0, "NAME",                                       \
-        "auto, onednn-bf16, onednn-f32, onednn-int8, openblas or reference"},                      \
+        "auto, cpu, cuda-bf16, cuda-f32, onednn-bf16, onednn-f32, onednn-int8, openblas or "       \
+        "reference"},                                                                              \
     {                                                                                              \
         "threads", 't', CLI_INT, &(e).threads, 1, 1024, "N", "threads (default: all usable)"       \
     }
@@ -115,6 +116,6 @@ void cli_progress_end(cli_progress *p);
     { NULL, 0, CLI_FLAG, NULL, 0, 0, NULL, NULL }
 
 extern const cli_command cmd_bench, cmd_eval, cmd_forward, cmd_gen, cmd_grad, cmd_import, cmd_info,
-    cmd_solve, cmd_train;
+    cmd_join, cmd_solve, cmd_split, cmd_train;
 
 #endif

@@ -69,6 +69,39 @@ class Training(Case):
         self.assertEqual(len(self.ok("solve", "maze", "--model", model, "--max-steps", 1,
                                      "--attempts", 1, stdin=full)), 901)
 
+    def test_a_run_that_was_cut_into_parts_goes_on_exactly(self):
+        self.train("whole", recipe=self.recipe(steps=12))
+        self.train("first", recipe=self.recipe(steps=6))
+        self.ok("split", self.dir / "first", "-o", self.dir / "parts", "--mb", 0.02)
+        parts = [p for p in (self.dir / "parts").iterdir() if p.name != "parts.json"]
+        self.assertGreater(len(parts), 10)
+        self.assertLessEqual(max(p.stat().st_size for p in parts), 20000)
+        self.ok("join", self.dir / "parts", "-o", self.dir / "second")
+        for file in (self.dir / "first").iterdir():
+            self.assertEqual(file.read_bytes(), (self.dir / "second" / file.name).read_bytes())
+        self.train("second", "--resume", recipe=self.recipe(steps=12))
+        self.assertEqual(self.log("second"), self.log("whole"))
+        for path in ("state.safetensors", "model.safetensors"):
+            self.assertEqual((self.dir / "second" / path).read_bytes(), (self.dir / "whole" / path).read_bytes())
+
+    def test_parts_that_are_damaged_are_refused(self):
+        (self.dir / "run").mkdir()
+        (self.dir / "run/state").write_bytes(bytes(range(250)) * 20)
+        (self.dir / "run/empty").write_bytes(b"")
+        self.ok("split", self.dir / "run", "-o", self.dir / "parts", "--mb", 0.001)
+        self.ok("join", self.dir / "parts", "-o", self.dir / "back")
+        self.assertEqual((self.dir / "back/empty").read_bytes(), b"")
+        part, other = self.dir / "parts/state.part001", self.dir / "parts/state.part002"
+        whole = part.read_bytes()
+        for damage in (whole[:-1], b"x" + whole[1:], other.read_bytes()[::-1]):
+            part.write_bytes(damage)
+            self.refused("join", self.dir / "parts", "-o", self.dir / "again", says="state: its parts")
+            self.assertEqual([p.name for p in (self.dir / "again").iterdir()], ["empty"])
+        part.unlink()
+        self.refused("join", self.dir / "parts", "-o", self.dir / "again", says="state.part001: No such")
+        self.refused("join", self.dir / "run", "-o", self.dir / "again", says="parts.json")
+        self.refused("split", self.dir / "nowhere", "-o", self.dir / "p", says="nowhere: No such")
+
     def test_losses_fall(self):
         log = self.log_of_training(steps=150)
         first, last = log[:10], log[-10:]
