@@ -92,11 +92,23 @@ static void make_lessons(trm_gpu_asker *k) {
     t->host_verdict = trm_gpu_ask_pinned(k, n, sizeof *t->host_verdict);
 }
 
+/* Products add to the gradients of the layers' matrices, which lie behind two numbers of a bias:
+ * all begin so far into their block that those matrices begin with a line of memory. */
+static float *make_grads(trm_gpu_asker *k) {
+    enum { LINE = 64 };
+    const trm_layout *l = k->g->layout;
+    float *at = trm_gpu_ask(k, l->floats + LINE, sizeof *at);
+    for (int i = 0; at && i < l->count; i++)
+        if (l->param[i].layer >= 0)
+            return at + (LINE - l->param[i].offset % LINE) % LINE;
+    return at;
+}
+
 static void make_optim(trm_gpu_asker *k) {
     const trm_device *g = k->g;
     trm_gpu_learning *t = g->learn;
     size_t n = g->layout->floats, parts = n / TRM_CHUNK + (size_t)g->layout->count + 1;
-    t->grads = trm_gpu_ask(k, n, sizeof(float));
+    t->grads = make_grads(k);
     t->m = trm_gpu_ask(k, n, sizeof(float));
     t->v = trm_gpu_ask(k, n, sizeof(float));
     t->ema = t->recipe.ema > 0 ? trm_gpu_ask(k, n, sizeof(float)) : NULL;
