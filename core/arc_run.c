@@ -254,9 +254,9 @@ static void set_rates(trm_arc_run *r) {
     r->alone += r->progress.steps < ALONE && trained(r) < 0.25;
     double after = (double)(r->progress.steps - r->alone) / WARM_UP;
     double both = fall * fmin(fmax(after, 0), 1);
-    r->recipe.lr = 0.004 * both;
-    r->recipe.lr_rest = 0.001 * both;
-    r->recipe.puzzle_emb_lr = (after > 0 ? 0.004 : 0.012) * fall;
+    r->recipe.lr = 0.008 * both;
+    r->recipe.lr_rest = 0.002 * both;
+    r->recipe.puzzle_emb_lr = (after > 0 ? 0.006 : 0.012) * fall;
 }
 
 static void halt(const trm_arc_run *r, trm_lesson *l) {
