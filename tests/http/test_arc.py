@@ -173,7 +173,8 @@ class Arc(unittest.TestCase):
     def test_the_shipped_trunk_learns_one_rule(self):
         s = self.server = Server()
         for name in ("recolour", "mirror"):
-            status, _, a = s.post("/v1/arc", task(name, deadline_ms=500000))
+            status, _, data = s.request("POST", "/v1/arc", task(name, deadline_ms=500000), timeout=520)
+            a = json.loads(data)
             self.assertEqual((status, a["status"], a["model"]), (200, "answered", "arc"))
             self.check_answer(a, name)
             self.assertEqual(a["demonstrations"]["reproduced"], a["demonstrations"]["given"])
