@@ -5,9 +5,9 @@
 
 #include "search.h"
 
-/* A digit that the model believes in less than this is not tried; measured beside 0.1, which
- * loses solutions. */
-static const float least_belief = 0.03f;
+/* A digit that the model believes in less than this is not tried. Measured: 0.002 and 0.01 solve
+ * a little less, 0.1 far less. */
+static const float least_belief = 0.005f;
 
 /* Stablemax (arXiv 2501.04697) over the digits, as the models are trained. */
 static void belief_of(float belief[10], const float *logits) {
@@ -61,7 +61,7 @@ static void add(trm_search *s, int parent, int cell, int digit, float likely) {
 }
 
 void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
-    const trm_sudoku_sym *back) {
+    const trm_sudoku_sym *back, float unsat) {
     trm_sudoku known = *puzzle;
     float belief[10], best[10], most = -INFINITY, sum = 0;
     int cell = -1;
@@ -81,7 +81,8 @@ void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const 
         return;
     for (int d = 1; d <= 9; d++)
         sum += best[d] > least_belief ? best[d] : 0;
-    float likely = node < 0 ? 0 : s->node[node].likely;
+    /* Doubt counts twice: the searches' wrong assumptions outnumber the training's. */
+    float likely = (node < 0 ? 0 : s->node[node].likely) - 2 * log1pf(expf(unsat));
     for (int d = 1; d <= 9; d++)
         if (best[d] > least_belief)
             add(s, node, back->cell[cell], back->digit[d], likely + logf(best[d] / sum));

@@ -11,8 +11,9 @@ void trm_search_clues(const trm_search *s, int node, trm_sudoku *puzzle);
 /* An attempt at `puzzle` with node's clues has ended unsolved with these logits
  * (81, TRM_SUDOKU_VOCAB) of an image that `back` maps to the puzzle's frame: opens an assumption
  * for each digit in question of the cell with fewest of them. Nothing is opened where the model is
- * sure of every cell: the assumptions so far contradict the puzzle. */
+ * sure of every cell: the assumptions so far contradict the puzzle. `unsat` is the logit with which
+ * the model doubts that there is an answer, -INFINITY where it has no such head. */
 void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
-    const trm_sudoku_sym *back);
+    const trm_sudoku_sym *back, float unsat);
 
 #endif

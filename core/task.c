@@ -8,9 +8,9 @@
 enum { BROKEN_UNKNOWN = 1 << 20 };
 
 void trm_policy_defaults(trm_policy *p, trm_kind kind) {
-    *p = (trm_policy){.max_steps = 16, .attempts = 8, .halt = TRM_HALT_AUTO};
+    *p = (trm_policy){.max_steps = 16, .attempts = 32, .halt = TRM_HALT_AUTO};
     if (kind == TRM_KIND_SUDOKU)
-        *p = (trm_policy){.max_steps = 8, .attempts = 256, .halt = TRM_HALT_AUTO};
+        *p = (trm_policy){.max_steps = 8, .attempts = 512, .halt = TRM_HALT_AUTO};
 }
 
 static void begin(trm_task *t, trm_kind kind, const trm_policy *p) {
@@ -252,7 +252,9 @@ static void branch(const trm_lane *l, const trm_engine *e) {
     if (!searches(t) || !logits)
         return;
     trm_sudoku_sym_inverse(&back, &l->sym);
-    trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back);
+    bool doubts = trm_engine_model(e)->config.unsat_head;
+    float unsat = doubts ? trm_engine_q_logits(e, l->slot)[1] : -INFINITY;
+    trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back, unsat);
 }
 
 bool trm_lane_advance(trm_lane *l, trm_engine *e) {

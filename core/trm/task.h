@@ -6,8 +6,9 @@
  *   - a Sudoku attempt that ends unsolved leaves its logits, if the engine keeps them, as
  *     assumptions for further attempts: of the cell with the fewest digits in question, each
  *     digit as one more clue. The likeliest open assumption (the product of the model's beliefs
- *     on the way to it) comes first. Only the model reasons here: no code eliminates
- *     candidates, and the answer is checked against the puzzle as it was asked;
+ *     on the way to it, and of its trust that there still is an answer) comes first. Only the model
+ * reasons here: no code eliminates candidates, and the answer is checked against the puzzle as it
+ * was asked;
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
  *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
  *     when the halt logit passes the model's threshold, or where assumptions are made when
@@ -47,14 +48,14 @@ typedef struct trm_policy {
 } trm_policy;
 
 /* The tree of assumptions: each node is one clue more than its parent (-1 = the puzzle). */
-enum { TRM_SEARCH_NODES = 1024 };
+enum { TRM_SEARCH_NODES = 1536 };
 typedef struct trm_search {
     int nodes, open;
     struct trm_assumption {
         int16_t parent;
-        uint8_t cell, digit;
-        bool open;    /* no attempt has been made at it */
-        float likely; /* log of the product of beliefs */
+        uint8_t cell;
+        uint8_t digit : 7, open : 1; /* open: no attempt has been made at it */
+        float likely; /* log of the product of beliefs, less the doubts on the way */
     } node[TRM_SEARCH_NODES];
 } trm_search;
 

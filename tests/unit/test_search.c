@@ -1,5 +1,6 @@
 /* Assumptions read off a model's beliefs: which cell, which digits, which comes first. The logits
  * are written by hand; no model runs. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ static void believe(int cell, int digit, float share) {
 static void test_a_model_that_is_sure_opens_nothing(void **state) {
     (void)state;
     reset();
-    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     assert_int_equal(search.nodes, 0);
     assert_int_equal(trm_search_take(&search), -1);
 }
@@ -43,7 +44,7 @@ static void test_the_cell_with_fewest_digits_in_question_is_taken(void **state) 
     for (int d = 1; d <= 3; d++)
         believe(40, d, 1);
     believe(7, 4, 0.5f); /* two digits: 1 and 4 */
-    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     assert_int_equal(search.open, 2);
     for (int i = 0; i < 2; i++)
         assert_int_equal(search.node[i].cell, 7);
@@ -57,7 +58,7 @@ static void test_clues_are_never_in_question(void **state) {
     reset();
     believe(7, 4, 1);
     puzzle.cell[7] = 4;
-    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     assert_int_equal(search.nodes, 0);
 }
 
@@ -65,14 +66,14 @@ static void test_the_likeliest_comes_first_and_brings_all_it_rests_on(void **sta
     (void)state;
     reset();
     believe(7, 4, 0.25f); /* 0.8 and 0.2 */
-    trm_search_branch(&search, -1, &puzzle, logits, &same);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     int first = trm_search_take(&search);
     assert_int_equal(search.node[first].digit, 1);
     trm_sudoku known = puzzle;
     trm_search_clues(&search, first, &known);
     assert_int_equal(known.cell[7], 1);
     believe(9, 5, 1); /* below it 0.4 and 0.4: before the other's 0.2 */
-    trm_search_branch(&search, first, &puzzle, logits, &same);
+    trm_search_branch(&search, first, &puzzle, logits, &same, -INFINITY);
     int second = trm_search_take(&search);
     assert_int_equal(search.node[second].parent, first);
     assert_int_equal(search.node[second].cell, 9);
@@ -86,6 +87,18 @@ static void test_the_likeliest_comes_first_and_brings_all_it_rests_on(void **sta
     assert_int_equal(search.open, 0);
 }
 
+/* 0.8 of it at first, but below it the model doubts: the other's 0.2 comes before. */
+static void test_doubt_puts_what_rests_on_it_last(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 0.25f);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    int first = trm_search_take(&search);
+    believe(9, 5, 1);
+    trm_search_branch(&search, first, &puzzle, logits, &same, 1);
+    assert_int_equal(search.node[trm_search_take(&search)].digit, 4);
+}
+
 static void test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame(void **state) {
     (void)state;
     reset();
@@ -95,7 +108,7 @@ static void test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame(void **state)
     trm_sudoku_sym_random(&sym, &rng);
     trm_sudoku_sym_inverse(&back, &sym);
     believe(sym.cell[7], 4, 1);
-    trm_search_branch(&search, -1, &puzzle, logits, &back);
+    trm_search_branch(&search, -1, &puzzle, logits, &back, -INFINITY);
     assert_int_equal(search.open, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(search.node[i].cell, 7);
@@ -108,7 +121,7 @@ static void test_a_full_tree_takes_no_more(void **state) {
     reset();
     believe(7, 4, 1);
     for (int i = 0; i < TRM_SEARCH_NODES; i++)
-        trm_search_branch(&search, -1, &puzzle, logits, &same);
+        trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     assert_int_equal(search.nodes, TRM_SEARCH_NODES);
     assert_int_equal(search.open, TRM_SEARCH_NODES);
 }
@@ -138,6 +151,7 @@ int main(void) {
         cmocka_unit_test(test_the_cell_with_fewest_digits_in_question_is_taken),
         cmocka_unit_test(test_clues_are_never_in_question),
         cmocka_unit_test(test_the_likeliest_comes_first_and_brings_all_it_rests_on),
+        cmocka_unit_test(test_doubt_puts_what_rests_on_it_last),
         cmocka_unit_test(test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame),
         cmocka_unit_test(test_a_full_tree_takes_no_more),
         cmocka_unit_test(test_what_to_assume_is_waited_for),
