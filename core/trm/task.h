@@ -55,7 +55,7 @@ typedef struct trm_search {
         int16_t parent;
         uint8_t cell;
         uint8_t digit : 7, open : 1; /* open: no attempt has been made at it */
-        float likely; /* log of the product of beliefs, less the doubts on the way */
+        float likely;                /* log of the product of beliefs, less the doubts on the way */
     } node[TRM_SEARCH_NODES];
 } trm_search;
 
