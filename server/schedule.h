@@ -31,8 +31,8 @@ typedef struct trmd_work {
     int model;         /* index of the model that serves it */
     uint64_t deadline; /* ns; absolute */
     uint64_t queued, started, ended;
-    atomic_bool cancelled; /* set by any thread: nobody waits for the answer */
-    bool done;
+    atomic_bool cancelled;  /* set by any thread: nobody waits for the answer */
+    atomic_bool done;       /* read by the loop while a worker may end it */
     const char *halt;       /* why it ended: verified, act, budget, deadline, cancelled, error */
     int lanes;              /* slots it occupies now */
     struct trmd_call *call; /* the request it belongs to */
