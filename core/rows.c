@@ -54,15 +54,6 @@ static inline uint16_t bf16_from_float(float x) {
     return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16);
 }
 
-/* cells of unit u of kind 0 row, 1 column, 2 box */
-static inline int unit_cell(int kind, int u, int i) {
-    if (kind == 0)
-        return u * 9 + i;
-    if (kind == 1)
-        return i * 9 + u;
-    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
-}
-
 static void argmax_f32(int32_t *answer, float *conf, const float *logits, int rows, int v) {
     for (int r = 0; r < rows; r++) {
         const float *l = logits + (ptrdiff_t)r * v;

@@ -93,6 +93,15 @@ typedef struct trm_rows {
     void (*argmax)(int32_t *answer, float *conf, const float *logits, int rows, int v);
 } trm_rows;
 
+/* Cell i of unit u of a Sudoku: kind 0 row, 1 column, 2 box. */
+static inline int unit_cell(int kind, int u, int i) {
+    if (kind == 0)
+        return u * 9 + i;
+    if (kind == 1)
+        return i * 9 + u;
+    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
+}
+
 /* Rows that outer takes at a time; a multiple of it wastes nothing. */
 enum { TRM_OUTER_ROWS = 256 };
 

@@ -19,12 +19,8 @@ typedef struct unit {
 
 static unit unit_of(int kind, int u, int ld) {
     unit out;
-    for (int i = 0; i < CELLS; i++) {
-        int cell = kind == 0   ? u * 9 + i
-                   : kind == 1 ? i * 9 + u
-                               : (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
-        out.at[i] = (ptrdiff_t)cell * ld;
-    }
+    for (int i = 0; i < CELLS; i++)
+        out.at[i] = (ptrdiff_t)unit_cell(kind, u, i) * ld;
     return out;
 }
 
