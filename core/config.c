@@ -8,8 +8,8 @@
 #include "fields.h"
 #include "trm/config.h"
 
-static const char *const pos_names[] = {
-    "none", "learned", "rope", "rope2d", "units", "neighbours", "unit_means", "shifts"};
+static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units", "neighbours",
+    "unit_means", "shifts", "candidates"};
 enum { N_POS = sizeof pos_names / sizeof *pos_names };
 
 const char *trm_pos_name(trm_pos p) {
@@ -70,7 +70,7 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
         if (!s || i == N_POS)
             return trm_fail(err, TRM_E_FORMAT,
                 "config: \"pos_encodings\" must be none, learned, rope, rope2d, units, "
-                "neighbours, unit_means or shifts");
+                "neighbours, unit_means, shifts or candidates");
         c->pos_encodings = (trm_pos)i;
     }
     v = json_object_get(o, "task");
@@ -113,11 +113,15 @@ static int check(const trm_config *c, trm_error *err) {
             c->puzzle_emb_len);
     if (c->puzzle_emb_ndim > 0 && c->num_puzzle_identifiers < 1)
         return trm_fail(err, TRM_E_FORMAT, "config: \"num_puzzle_identifiers\" must be at least 1");
-    bool units = c->pos_encodings == TRM_POS_UNITS || c->pos_encodings == TRM_POS_UNIT_MEANS;
+    bool units = c->pos_encodings == TRM_POS_UNITS || c->pos_encodings == TRM_POS_UNIT_MEANS ||
+                 trm_config_candidates(c);
     if (units && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
         return trm_fail(err, TRM_E_FORMAT,
             "config: pos_encodings \"%s\" needs the 81 cells of a Sudoku alone and no mlp_t",
             trm_pos_name(c->pos_encodings));
+    if (trm_config_candidates(c) && c->vocab_size != 11)
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: pos_encodings \"candidates\" needs the 11 tokens of a Sudoku");
     if (c->pos_encodings == TRM_POS_NEIGHBOURS &&
         (c->num_heads % 4 != 0 || c->mlp_t || c->puzzle_emb_len || c->seq_len > 1024))
         return trm_fail(err, TRM_E_FORMAT,
@@ -189,8 +193,16 @@ char *trm_config_dump(const trm_config *c) {
     return text;
 }
 
+bool trm_config_candidates(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_CANDIDATES;
+}
+
 int trm_config_positions(const trm_config *c) {
-    return c->puzzle_emb_len + c->seq_len;
+    return trm_config_span(c, c->seq_len);
+}
+
+int trm_config_span(const trm_config *c, int cells) {
+    return c->puzzle_emb_len + cells * (trm_config_candidates(c) ? 9 : 1);
 }
 
 /* layers.py of the official code: _find_multiple(round(expansion * D * 2 / 3), 256). */
@@ -208,13 +220,15 @@ int trm_config_inner_t(const trm_config *c) {
 }
 
 bool trm_config_gated(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_UNIT_MEANS || c->pos_encodings == TRM_POS_SHIFTS;
+    return c->pos_encodings == TRM_POS_UNIT_MEANS || c->pos_encodings == TRM_POS_SHIFTS ||
+           trm_config_candidates(c);
 }
 
 int trm_config_mix_in(const trm_config *c) {
-    return trm_config_gated(c) ? 6 * c->hidden_size : 3 * c->hidden_size;
+    return trm_config_gated(c) ? 2 * trm_config_mix_out(c) : 3 * c->hidden_size;
 }
 
 int trm_config_mix_out(const trm_config *c) {
-    return trm_config_gated(c) ? 3 * c->hidden_size : c->hidden_size;
+    int d = c->hidden_size;
+    return trm_config_candidates(c) ? 4 * d : trm_config_gated(c) ? 3 * d : d;
 }

@@ -110,6 +110,10 @@ const trm_device_lib *trm_device_find(const char *backend) {
     return trm_device_name(backend) ? library : NULL;
 }
 
+bool trm_device_takes(const trm_config *c) {
+    return !c->frames && !trm_config_candidates(c);
+}
+
 trm_device_options trm_device_options_of(const trm_model *m, const char *backend, int slots) {
     const trm_config *c = &m->config;
     return (trm_device_options){.backend = trm_device_name(backend),

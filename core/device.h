@@ -115,6 +115,8 @@ typedef const trm_device_lib *trm_device_entry(void);
 /* The library that has this backend ("auto" and NULL: its best), or NULL: then a CPU backend
  * is meant, or none. */
 const trm_device_lib *trm_device_find(const char *backend);
+/* Are there device kernels for this kind of model? Not yet for frames and candidates. */
+bool trm_device_takes(const trm_config *c);
 /* What opening a model takes; the caller adds what else it wants. */
 trm_device_options trm_device_options_of(const trm_model *m, const char *backend, int slots);
 /* The name of that backend, or NULL. */

@@ -90,8 +90,9 @@ static int make_work(trm_engine *e, int threads, trm_error *err) {
 
 /* Slots come last: the device may have room for fewer than were asked for. */
 static int make_device(trm_engine *e, const char *backend, trm_error *err) {
-    if (e->model->config.frames)
-        return trm_fail(err, TRM_E_UNSUPPORTED, "models with frames run on the CPU backends");
+    if (!trm_device_takes(&e->model->config))
+        return trm_fail(
+            err, TRM_E_UNSUPPORTED, "models with frames or candidates run on the CPU backends");
     trm_device_options o = trm_device_options_of(e->model, backend, e->slots);
     o.keep_logits = e->keep_logits;
     int r = e->lib->open(&e->device, &o, err);
@@ -237,7 +238,7 @@ static const uint8_t *frame_of(const trm_input *in) {
 
 /* Latents as H_init and L_init, padding zero. */
 static void begin_slot(trm_engine *e, struct slot *s, const trm_input *in) {
-    int d = e->model->config.hidden_size, real = e->model->config.puzzle_emb_len + in->cells;
+    int d = e->model->config.hidden_size, real = trm_config_span(&e->model->config, in->cells);
     const trm_shown shown = {
         in->tokens, in->cells, in->puzzle_identifier, in->row, in->col, frame_of(in)};
     trm_embed(s->e, e->net, &shown);
@@ -260,7 +261,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
         return r;
     struct slot *s = &e->slot[slot];
     s->cells = in->cells;
-    s->s = trm_plan_length(c, c->puzzle_emb_len + in->cells);
+    s->s = trm_plan_length(c, trm_config_span(c, in->cells));
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     if (e->device) {
         trm_device_input puzzle = {.cells = s->cells,
@@ -306,7 +307,7 @@ static int perturb_device(trm_engine *e, int slot, int n, float sigma, trm_rng *
 
 void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng) {
     struct slot *s = &e->slot[slot];
-    int n = (e->model->config.puzzle_emb_len + s->cells) * e->model->config.hidden_size;
+    int n = trm_config_span(&e->model->config, s->cells) * e->model->config.hidden_size;
     if (e->device)
         (void)perturb_device(e, slot, n, sigma, rng);
     else
@@ -318,9 +319,9 @@ void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng) {
 static void step_slot(trm_engine *e, trm_work *w, struct slot *s) {
     const trm_config *c = &e->model->config;
     const trm_rows *rows = e->net->rows;
-    int d = c->hidden_size, prefix = c->puzzle_emb_len;
+    int d = c->hidden_size;
     size_t n = (size_t)s->s * (size_t)d;
-    trm_seq seq = {prefix + s->cells, s->rope, s->near};
+    trm_seq seq = {trm_config_span(c, s->cells), s->rope, s->near};
     trm_plan *plan;
     if (trm_work_plan(&plan, w, s->s, 0, NULL))
         return; /* cannot be: trm_engine_load() has made it */
@@ -332,8 +333,7 @@ static void step_slot(trm_engine *e, trm_work *w, struct slot *s) {
         rows->add(s->y, w->xa, s->y, s->z, NULL, n);
         trm_net_pass(w, plan, s->y, &seq, NULL, 0);
     }
-    rows->head(s->logits, s->y + (ptrdiff_t)prefix * d, trm_net_weight(e->net, TRM_W_LM_HEAD, -1),
-        s->cells, d, c->vocab_size);
+    trm_lm_head(s->logits, e->net, s->y, s->cells);
     rows->argmax(s->answer, s->confidence, s->logits, s->cells, c->vocab_size);
     trm_q_head(s->q, e->net, s->y, seq.keys);
 }

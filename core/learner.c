@@ -9,8 +9,9 @@ int trm_learner_new(trm_learner **out, const trm_device_lib *lib, const char *ba
     trm_error *err) {
     trm_device_options o = trm_device_options_of(m, backend, r->batch);
     size_t n = (size_t)r->batch, members = (size_t)trm_team_size(team);
-    if (m->config.frames)
-        return trm_fail(err, TRM_E_UNSUPPORTED, "models with frames are trained on the CPU");
+    if (!trm_device_takes(&m->config))
+        return trm_fail(
+            err, TRM_E_UNSUPPORTED, "models with frames or candidates are trained on the CPU");
     trm_learner *k = calloc(1, sizeof *k);
     if (!k)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for training");

@@ -114,7 +114,7 @@ static trm_shown shows(const trm_lesson *l) {
 /* Input embedding always (the weights have moved), latents and positions when fresh. */
 static void begin(const trm_class *k, trm_lesson *l) {
     const trm_config *c = k->net->c;
-    int d = c->hidden_size, real = c->puzzle_emb_len + l->cells;
+    int d = c->hidden_size, real = trm_config_span(c, l->cells);
     l->s = trm_plan_length(c, real);
     size_t row = (size_t)d * sizeof(float), pad = (size_t)(l->s - real) * row;
     const trm_shown shown = shows(l);
@@ -136,7 +136,7 @@ static void begin(const trm_class *k, trm_lesson *l) {
 }
 
 static trm_seq seq_of(const trm_class *k, const trm_lesson *l) {
-    return (trm_seq){k->net->c->puzzle_emb_len + l->cells, l->rope, l->near};
+    return (trm_seq){trm_config_span(k->net->c, l->cells), l->rope, l->near};
 }
 
 /* j: its place on the tape, -1 without one. */
@@ -191,9 +191,8 @@ static double yes_no(double logit, bool yes, float *d, double k) {
  * 1 / batch. A puzzle without an answer teaches the halt logits alone. */
 static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
     const trm_config *c = k->net->c;
-    int v = c->vocab_size, d = c->hidden_size;
-    const float *y = l->y + (ptrdiff_t)c->puzzle_emb_len * d;
-    k->net->rows->head(p->logits, y, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, d, v);
+    int v = c->vocab_size;
+    trm_lm_head(p->logits, k->net, l->y, l->cells);
     l->counted = l->right = 0;
     for (int i = 0; i < l->cells; i++)
         l->counted += l->labels[i] >= 0;
@@ -214,7 +213,7 @@ static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
             k->o.loss, k->o.label_smoothing, x, v, l->labels[i], 1.0 / divisor / k->o.batch, dx);
     }
     l->lm /= divisor;
-    trm_q_head(l->q, k->net, l->y, c->puzzle_emb_len + l->cells);
+    trm_q_head(l->q, k->net, l->y, trm_config_span(c, l->cells));
     double scale = k->o.q_weight / k->o.batch;
     bool unsat = trm_lesson_unsat(l, c);
     l->q_loss = yes_no(l->q[0], l->right == l->counted && !unsat, &dq[0], scale);
@@ -227,13 +226,10 @@ static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
 static void heads_back(trm_class *k, struct pupil *p, const trm_lesson *l, const float dq[2]) {
     const trm_config *c = k->net->c;
     const trm_layout *lay = k->net->layout;
-    int d = c->hidden_size, prefix = c->puzzle_emb_len, real = prefix + l->cells;
+    int d = c->hidden_size, real = trm_config_span(c, l->cells);
     int rows = c->q_mean ? real : 1;
     memset(p->g, 0, (size_t)l->s * (size_t)d * sizeof(float));
-    k->net->rows->head_back(p->g + (ptrdiff_t)prefix * d,
-        p->dw + trm_layout_find(lay, TRM_W_LM_HEAD, -1)->offset, p->dlogits,
-        l->y + (ptrdiff_t)prefix * d, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, d,
-        c->vocab_size);
+    trm_lm_head_back(p->g, p->dw, k->net, p->dlogits, l->y, l->cells);
     const float *w = trm_net_weight(k->net, TRM_W_Q_HEAD, -1);
     float *dw = p->dw + trm_layout_find(lay, TRM_W_Q_HEAD, -1)->offset;
     for (int h = 0; h < (c->unsat_head ? 2 : 1); h++, w += d, dw += d) {
@@ -283,16 +279,14 @@ static void back_input(const trm_class *k, struct pupil *p, const trm_lesson *l)
 
 static int run_exam(trm_class *k, struct pupil *p, trm_lesson *l) {
     const trm_config *c = k->net->c;
-    const float *y = l->y + (ptrdiff_t)c->puzzle_emb_len * c->hidden_size;
     trm_plan *plan;
     int r = trm_work_plan(&plan, p->work, l->s, 0, &p->error), v = c->vocab_size;
     if (r)
         return r;
     forward(k, p, l, plan, -1);
-    k->net->rows->head(
-        p->logits, y, trm_net_weight(k->net, TRM_W_LM_HEAD, -1), l->cells, c->hidden_size, v);
+    trm_lm_head(p->logits, k->net, l->y, l->cells);
     k->net->rows->argmax(l->answer, p->dlogits, p->logits, l->cells, v);
-    trm_q_head(l->q, k->net, l->y, c->puzzle_emb_len + l->cells);
+    trm_q_head(l->q, k->net, l->y, trm_config_span(c, l->cells));
     l->lm = l->q_loss = 0;
     l->steps++;
     return TRM_OK;

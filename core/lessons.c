@@ -57,7 +57,7 @@ void trm_lessons_free(trm_lesson *lessons, int n) {
 }
 
 void trm_lesson_places(trm_lesson *l, const trm_config *c) {
-    l->s = trm_plan_length(c, c->puzzle_emb_len + l->cells);
+    l->s = trm_plan_length(c, trm_config_span(c, l->cells));
     trm_places(
         l->rope, l->near, c, l->s, l->cells, c->packed ? l->row : NULL, c->packed ? l->col : NULL);
 }

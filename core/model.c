@@ -38,13 +38,15 @@ static void add_layer(struct adder *a, const trm_config *c, int i) {
             "inner.L_level.layers.%d.mlp_t.gate_up_proj.weight");
         add(a, TRM_W_DOWN_T, i, s, inner_t, "inner.L_level.layers.%d.mlp_t.down_proj.weight");
     } else if (trm_config_gated(c)) {
-        bool shifts = c->pos_encodings == TRM_POS_SHIFTS;
+        bool shifts = c->pos_encodings == TRM_POS_SHIFTS, pairs = trm_config_candidates(c);
         add(a, TRM_W_QKV, i, trm_config_mix_in(c), d,
-            shifts ? "inner.L_level.layers.%d.shifts.gate_up_proj.weight"
-                   : "inner.L_level.layers.%d.unit_means.gate_up_proj.weight");
+            shifts  ? "inner.L_level.layers.%d.shifts.gate_up_proj.weight"
+            : pairs ? "inner.L_level.layers.%d.candidates.gate_up_proj.weight"
+                    : "inner.L_level.layers.%d.unit_means.gate_up_proj.weight");
         add(a, TRM_W_O, i, d, trm_config_mix_out(c),
-            shifts ? "inner.L_level.layers.%d.shifts.down_proj.weight"
-                   : "inner.L_level.layers.%d.unit_means.down_proj.weight");
+            shifts  ? "inner.L_level.layers.%d.shifts.down_proj.weight"
+            : pairs ? "inner.L_level.layers.%d.candidates.down_proj.weight"
+                    : "inner.L_level.layers.%d.unit_means.down_proj.weight");
     } else {
         add(a, TRM_W_QKV, i, 3 * d, d, "inner.L_level.layers.%d.self_attn.qkv_proj.weight");
         add(a, TRM_W_O, i, d, d, "inner.L_level.layers.%d.self_attn.o_proj.weight");
@@ -62,12 +64,13 @@ int trm_layout_make(trm_layout *out, const trm_config *c, trm_error *err) {
     struct adder a = {out, 9 + 4 * c->L_layers};
     add(&a, TRM_W_H_INIT, -1, 1, d, "inner.H_init");
     add(&a, TRM_W_L_INIT, -1, 1, d, "inner.L_init");
-    add(&a, TRM_W_EMBED, -1, c->vocab_size, d, "inner.embed_tokens.embedding_weight");
+    bool pairs = trm_config_candidates(c);
+    add(&a, TRM_W_EMBED, -1, pairs ? 3 : c->vocab_size, d, "inner.embed_tokens.embedding_weight");
     if (c->pos_encodings == TRM_POS_LEARNED)
         add(&a, TRM_W_POS, -1, trm_config_positions(c), d, "inner.embed_pos.embedding_weight");
     if (c->frames)
         add(&a, TRM_W_FRAME, -1, TRM_FRAME_ROWS, d, "inner.frame_emb.weights");
-    add(&a, TRM_W_LM_HEAD, -1, c->vocab_size, d, "inner.lm_head.weight");
+    add(&a, TRM_W_LM_HEAD, -1, pairs ? 1 : c->vocab_size, d, "inner.lm_head.weight");
     add(&a, TRM_W_Q_HEAD, -1, 2, d, "inner.q_head.weight");
     add(&a, TRM_W_Q_BIAS, -1, 1, 2, "inner.q_head.bias");
     if (c->puzzle_emb_ndim)

@@ -255,6 +255,14 @@ static void tell_cells_back(
     }
 }
 
+/* The row of embed_tokens that a position after the prefix shows. */
+static int shown_at(const trm_config *c, const trm_shown *in, int at) {
+    if (!trm_config_candidates(c))
+        return in->tokens[at];
+    int given = in->tokens[at / 9] - 1; /* tokens 2..10 are digits */
+    return given < 1 ? 0 : given == at % 9 + 1 ? 1 : 2;
+}
+
 void trm_embed(float *e, const trm_net *net, const trm_shown *in) {
     const trm_config *c = net->c;
     int d = c->hidden_size, prefix = c->puzzle_emb_len, n = c->puzzle_emb_ndim;
@@ -265,14 +273,15 @@ void trm_embed(float *e, const trm_net *net, const trm_shown *in) {
     memset(e, 0, (size_t)prefix * (size_t)d * sizeof(float));
     if (prefix && table)
         memcpy(e, table + (ptrdiff_t)in->puzzle * n, (size_t)n * sizeof(float));
-    for (int i = 0; emb && i < in->cells; i++)
-        memcpy(e + (ptrdiff_t)(prefix + i) * d, emb + (ptrdiff_t)in->tokens[i] * d,
+    int positions = trm_config_span(c, in->cells);
+    for (int i = prefix; emb && i < positions; i++)
+        memcpy(e + (ptrdiff_t)i * d, emb + (ptrdiff_t)shown_at(c, in, i - prefix) * d,
             (size_t)d * sizeof(float));
     if (c->frames) {
         embed_frame(e + (ptrdiff_t)(prefix - TRM_FRAME) * d, net, in->frame);
         tell_cells(e + (ptrdiff_t)prefix * d, net, in);
     }
-    for (int i = 0; i < (prefix + in->cells) * d; i++)
+    for (int i = 0; i < positions * d; i++)
         e[i] = scale * (e[i] + (pos ? pos[i] : 0));
 }
 
@@ -283,9 +292,10 @@ void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_sh
     const trm_param *pos = trm_layout_find(net->layout, TRM_W_POS, -1);
     const trm_param *table = trm_layout_find(net->layout, TRM_W_PUZZLE, -1);
     float scale = sqrtf((float)d) * (pos ? sqrtf(0.5f) : 1.0f);
-    for (int i = 0; i < in->cells; i++) {
-        float *to = dw + emb->offset + (ptrdiff_t)in->tokens[i] * d;
-        const float *from = de + (ptrdiff_t)(prefix + i) * d;
+    int positions = trm_config_span(c, in->cells);
+    for (int i = prefix; i < positions; i++) {
+        float *to = dw + emb->offset + (ptrdiff_t)shown_at(c, in, i - prefix) * d;
+        const float *from = de + (ptrdiff_t)i * d;
         for (int k = 0; k < d; k++)
             to[k] += scale * from[k];
     }
@@ -293,10 +303,45 @@ void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_sh
         embed_frame_back(dw, net, de + (ptrdiff_t)(prefix - TRM_FRAME) * d, in->frame, scale);
         tell_cells_back(dw, net, de + (ptrdiff_t)prefix * d, in, scale);
     }
-    for (int i = 0; pos && i < (prefix + in->cells) * d; i++)
+    for (int i = 0; pos && i < positions * d; i++)
         dw[pos->offset + (size_t)i] += scale * de[i];
     for (int k = 0; prefix && table && k < n; k++)
         dw[table->offset + (size_t)in->puzzle * (size_t)n + (size_t)k] += scale * de[k];
+}
+
+/* Stablemax and softmax both make next to nothing of it. */
+static const float no_digit = -1e6f;
+
+void trm_lm_head(float *logits, const trm_net *net, const float *y, int cells) {
+    const trm_config *c = net->c;
+    int d = c->hidden_size, v = c->vocab_size;
+    const float *w = trm_net_weight(net, TRM_W_LM_HEAD, -1);
+    y += (ptrdiff_t)c->puzzle_emb_len * d;
+    if (!trm_config_candidates(c)) {
+        net->rows->head(logits, y, w, cells, d, v);
+        return;
+    }
+    for (int i = 0; i < cells; i++, logits += v) {
+        logits[0] = logits[1] = no_digit;
+        net->rows->head(logits + 2, y + (ptrdiff_t)i * 9 * d, w, 9, d, 1);
+    }
+}
+
+void trm_lm_head_back(
+    float *g, float *dw, const trm_net *net, const float *dlogits, const float *y, int cells) {
+    const trm_config *c = net->c;
+    int d = c->hidden_size, v = c->vocab_size;
+    const float *w = trm_net_weight(net, TRM_W_LM_HEAD, -1);
+    ptrdiff_t prefix = (ptrdiff_t)c->puzzle_emb_len * d;
+    dw += trm_layout_find(net->layout, TRM_W_LM_HEAD, -1)->offset;
+    if (!trm_config_candidates(c)) {
+        net->rows->head_back(g + prefix, dw, dlogits, y + prefix, w, cells, d, v);
+        return;
+    }
+    for (int i = 0; i < cells; i++) {
+        ptrdiff_t at = (ptrdiff_t)i * 9 * d;
+        net->rows->head_back(g + at, dw, dlogits + (ptrdiff_t)i * v + 2, y + at, w, 9, d, 1);
+    }
 }
 
 void trm_q_head(float q[2], const trm_net *net, const float *y, int s) {

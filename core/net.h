@@ -149,6 +149,12 @@ typedef struct trm_shown {
 void trm_embed(float *e, const trm_net *net, const trm_shown *in);
 /* Its gradient: adds to embed_tokens, embed_pos, puzzle_emb and frame_emb in dw. */
 void trm_embed_back(float *dw, const trm_net *net, const float *de, const trm_shown *in);
+/* logits (cells, V) of y (s, D), prefix and all; for candidates those of tokens that are no digit
+ * are far below all others. */
+void trm_lm_head(float *logits, const trm_net *net, const float *y, int cells);
+/* Its gradient: g (s, D) is set where cells are, lm_head's part of dw added to. */
+void trm_lm_head_back(
+    float *g, float *dw, const trm_net *net, const float *dlogits, const float *y, int cells);
 /* q (2) = q_head(y): position 0, or the mean over the s real positions. */
 void trm_q_head(float q[2], const trm_net *net, const float *y, int s);
 

@@ -179,7 +179,14 @@ static const void *channel(const void *base, size_t element, size_t act) {
     return (const char *)base + element * act;
 }
 
-/* Unit means and shifts: a SwiGLU whose channels come from other cells. */
+/* Unit means, shifts, candidates: a SwiGLU whose channels come from other positions. */
+static void average(const trm_work *w, void *h, int n) {
+    if (trm_config_candidates(w->net->c))
+        w->net->rows->candidate_means(h, n);
+    else
+        w->net->rows->unit_means(h, n);
+}
+
 static void mix_gated(trm_work *w, const trm_seq *seq, void *out, const void *gu, int s) {
     const trm_rows *rows = w->net->rows;
     int n = trm_config_mix_out(w->net->c);
@@ -188,7 +195,7 @@ static void mix_gated(trm_work *w, const trm_seq *seq, void *out, const void *gu
     if (shifts)
         rows->shift(out, w->mix, seq->near, s, n, false);
     else
-        rows->unit_means(out, n);
+        average(w, out, n);
 }
 
 static void mix_gated_back(
@@ -199,7 +206,7 @@ static void mix_gated_back(
     if (shifts)
         rows->shift(w->mix, dout, seq->near, s, n, true);
     else
-        rows->unit_means(dout, n);
+        average(w, dout, n);
     if (gu) /* always so on a tape of this kind, which the analyser cannot know */
         memcpy(dgu, gu, (size_t)s * 2 * (size_t)n * rows->act_size);
     rows->swiglu_back(dgu, shifts ? w->mix : dout, s, n);

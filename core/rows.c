@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "rows.h"
+#include "rows_units.h"
 
 #define PASTE3_(a, b, c) a##b##c
 #define PASTE3(a, b, c) PASTE3_(a, b, c)

@@ -65,6 +65,9 @@ typedef struct trm_rows {
     /* Replaces each of the n channels of h (81, n) by its mean over the cell's row (first third
      * of the channels), column or box. Its own gradient. */
     void (*unit_means)(void *h, int n);
+    /* The same for the candidates of a Sudoku, h (729, n): over the cell's digits (first quarter of
+     * the channels), or the digit's cells of the row, column or box. */
+    void (*candidate_means)(void *h, int n);
     /* out (rows, n): each quarter q of in's channels from the neighbour near[q] names, 0 where
      * there is none; its gradient where `back`, for which near's directions are taken the other
      * way round. */
@@ -92,15 +95,6 @@ typedef struct trm_rows {
     /* answer[row] = argmax of logits (rows, v), conf[row] = its softmax probability. */
     void (*argmax)(int32_t *answer, float *conf, const float *logits, int rows, int v);
 } trm_rows;
-
-/* Cell i of unit u of a Sudoku: kind 0 row, 1 column, 2 box. */
-static inline int unit_cell(int kind, int u, int i) {
-    if (kind == 0)
-        return u * 9 + i;
-    if (kind == 1)
-        return i * 9 + u;
-    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
-}
 
 /* Rows that outer takes at a time; a multiple of it wastes nothing. */
 enum { TRM_OUTER_ROWS = 256 };

@@ -243,7 +243,7 @@ static void FN(quantise)(int8_t *q, float *scale, const void *x, int rows, int c
 static inline __attribute__((always_inline)) void FN(gather)(
     float *restrict out, const ACT *restrict in, int ld, int kind, int u, int hd) {
     for (int i = 0; i < 9; i++) {
-        const ACT *restrict row = in + (ptrdiff_t)unit_cell(kind, u, i) * ld;
+        const ACT *restrict row = in + (ptrdiff_t)trm_unit_cell(kind, u, i) * ld;
         for (int c = 0; c < hd; c++)
             out[i * hd + c] = GET(row[c]);
     }
@@ -304,7 +304,7 @@ static inline __attribute__((always_inline)) void FN(mix)(float *restrict out,
 static inline __attribute__((always_inline)) void FN(scatter)(
     ACT *restrict out, const float *restrict in, int ld, int kind, int u, int hd) {
     for (int i = 0; i < 9; i++) {
-        ACT *restrict row = out + (ptrdiff_t)unit_cell(kind, u, i) * ld;
+        ACT *restrict row = out + (ptrdiff_t)trm_unit_cell(kind, u, i) * ld;
         for (int c = 0; c < hd; c++)
             row[c] = PUT(in[i * hd + c]);
     }
@@ -380,25 +380,42 @@ static void FN(units_back)(
         FN(units_back_of)(dqkv, dout, qkv, heads, hd, scale);
 }
 
-static void FN(unit_means)(void *h, int n) {
+/* Replaces m channels of nine rows of stride n by their mean over the rows. */
+static inline __attribute__((always_inline)) void FN(average)(
+    ACT *h, const int row[9], int n, int m) {
     enum { STRIP = 64 }; /* channels at a time, their sums in registers */
+    for (int c = 0; c < m; c += STRIP) {
+        float sum[STRIP] = {0};
+        int most = m - c < STRIP ? m - c : STRIP;
+        for (int i = 0; i < 9; i++) {
+            const ACT *restrict from = h + (ptrdiff_t)row[i] * n + c;
+            for (int k = 0; k < most; k++)
+                sum[k] += GET(from[k]);
+        }
+        for (int i = 0; i < 9; i++) {
+            ACT *restrict to = h + (ptrdiff_t)row[i] * n + c;
+            for (int k = 0; k < most; k++)
+                to[k] = PUT(sum[k] * (1.0f / 9.0f));
+        }
+    }
+}
+
+static void FN(unit_means)(void *h, int n) {
+    int row[9];
     for (int kind = 0; kind < 3; kind++)
-        for (int u = 0; u < 9; u++)
-            for (int c = kind * (n / 3); c < (kind + 1) * (n / 3); c += STRIP) {
-                ACT *at = (ACT *)h + c;
-                float sum[STRIP] = {0};
-                int m = (kind + 1) * (n / 3) - c < STRIP ? (kind + 1) * (n / 3) - c : STRIP;
-                for (int i = 0; i < 9; i++) {
-                    const ACT *restrict row = at + (ptrdiff_t)unit_cell(kind, u, i) * n;
-                    for (int k = 0; k < m; k++)
-                        sum[k] += GET(row[k]);
-                }
-                for (int i = 0; i < 9; i++) {
-                    ACT *restrict row = at + (ptrdiff_t)unit_cell(kind, u, i) * n;
-                    for (int k = 0; k < m; k++)
-                        row[k] = PUT(sum[k] * (1.0f / 9.0f));
-                }
-            }
+        for (int u = 0; u < 9; u++) {
+            trm_unit_cells(row, kind, u);
+            FN(average)((ACT *)h + (ptrdiff_t)kind * (n / 3), row, n, n / 3);
+        }
+}
+
+static void FN(candidate_means)(void *h, int n) {
+    int row[9];
+    for (int kind = 0; kind < 4; kind++)
+        for (int u = 0; u < 81; u++) {
+            trm_unit_candidates(row, kind, u);
+            FN(average)((ACT *)h + (ptrdiff_t)kind * (n / 4), row, n, n / 4);
+        }
 }
 
 #include "rows_near.h"
@@ -429,6 +446,7 @@ const trm_rows FN(trm_rows) = {
     .units = FN(units),
     .units_back = FN(units_back),
     .unit_means = FN(unit_means),
+    .candidate_means = FN(candidate_means),
     .shift = FN(shift),
     .head = head_f32,
     .head_back = head_back_f32,

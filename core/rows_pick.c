@@ -15,8 +15,8 @@ TABLES(avx512)
 #if defined(__x86_64__)
 void trm_rows_x512(trm_rows *table);
 void trm_units_x512(trm_rows *table);
-void trm_means_x512(trm_rows *table);
 void trm_near_x512(trm_rows *table);
+void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
 
 static bool has_avx2(void) {
@@ -41,8 +41,8 @@ static void put_together(void) {
     by_hand.isa = "avx512bf16";
     trm_rows_x512(&by_hand);
     trm_units_x512(&by_hand);
-    trm_means_x512(&by_hand);
     trm_near_x512(&by_hand);
+    trm_means_x512(&by_hand);
     trm_outer_x512(&by_hand);
 }
 #endif

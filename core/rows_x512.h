@@ -11,8 +11,8 @@
 /* Puts the kernels of a file into the table in place of the compiler's. */
 void trm_rows_x512(trm_rows *table);
 void trm_units_x512(trm_rows *table);
-void trm_means_x512(trm_rows *table);
 void trm_near_x512(trm_rows *table);
+void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
 
 static inline __mmask16 few(int left) {

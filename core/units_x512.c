@@ -7,6 +7,7 @@
  * Pure functions; lanes past the ninth are zero wherever another lane could see them. */
 #include <string.h>
 
+#include "rows_units.h"
 #include "rows_x512.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -20,7 +21,7 @@ typedef struct unit {
 static unit unit_of(int kind, int u, int ld) {
     unit out;
     for (int i = 0; i < CELLS; i++)
-        out.at[i] = (ptrdiff_t)unit_cell(kind, u, i) * ld;
+        out.at[i] = (ptrdiff_t)trm_unit_cell(kind, u, i) * ld;
     return out;
 }
 

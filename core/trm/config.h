@@ -23,6 +23,10 @@ typedef enum trm_pos {
                           averaged over the cell's row (first third), column and box */
     TRM_POS_SHIFTS, /* "shifts" (own): the same SwiGLU, but its channels come from the cell below
                        (first quarter), left, right and above; 0 where there is none */
+    TRM_POS_CANDIDATES, /* "candidates" (own): a position for each digit of each cell of a Sudoku,
+                           position 9 cell + digit - 1; the same SwiGLU, its channels averaged over
+                           the nine digits of the cell (first quarter), or the digit's nine cells
+                           of the row, column or box. No weight knows a digit from another */
 } trm_pos;
 
 /* A frame tells how an ARC pair is shown: [0] a symmetry (0..7), [1..9] the colour (0..9) that
@@ -70,14 +74,17 @@ TRM_API int trm_config_parse(trm_config *c, const char *json, trm_error *err);
 TRM_API int trm_config_read(trm_config *c, const char *path, trm_error *err);
 /* JSON text of all keys, malloc'd; NULL when out of memory. */
 TRM_API char *trm_config_dump(const trm_config *c);
-/* S = puzzle_emb_len + seq_len: all positions. */
+/* S: all positions, those of puzzle_emb_len + seq_len. */
 TRM_API int trm_config_positions(const trm_config *c);
+/* Positions of so many cells: puzzle_emb_len + cells, or + 9 cells for candidates. */
+TRM_API int trm_config_span(const trm_config *c, int cells);
 /* SwiGLU inner widths: of the channel MLP, and of the MLP over positions. */
 TRM_API int trm_config_inner(const trm_config *c);
 TRM_API int trm_config_inner_t(const trm_config *c);
-/* Channels of what mixes cells by attention, unit means or shifts: what its first product makes of
- * D (3 D queries, keys and values; or 2 Iu of the SwiGLU, Iu = 3 D), and what its second reads. */
-TRM_API bool trm_config_gated(const trm_config *c); /* unit means or shifts */
+/* Channels of what mixes positions: what its first product makes of D (3 D queries, keys and
+ * values; or 2 Iu of a gated SwiGLU, Iu = 3 D, for candidates 4 D), and what its second reads. */
+TRM_API bool trm_config_candidates(const trm_config *c);
+TRM_API bool trm_config_gated(const trm_config *c); /* unit means, shifts or candidates */
 TRM_API int trm_config_mix_in(const trm_config *c);
 TRM_API int trm_config_mix_out(const trm_config *c);
 TRM_API const char *trm_pos_name(trm_pos p);

@@ -18,11 +18,12 @@
 typedef enum trm_role {
     TRM_W_H_INIT,    /* (1, D) not trained */
     TRM_W_L_INIT,    /* (1, D) not trained */
-    TRM_W_EMBED,     /* (V, D) embed_tokens.embedding_weight */
+    TRM_W_EMBED,     /* (V, D) embed_tokens.embedding_weight; candidates: (3, D), of an open cell,
+                        of the given digit, of another than the given one */
     TRM_W_POS,       /* (S, D) embed_pos.embedding_weight, learned positions only */
     TRM_W_PUZZLE,    /* (identifiers, puzzle_emb_ndim) puzzle_emb.weights */
     TRM_W_FRAME,     /* (137, D) frame_emb.weights (own), see TRM_FRAME_ROWS */
-    TRM_W_LM_HEAD,   /* (V, D) */
+    TRM_W_LM_HEAD,   /* (V, D); candidates: (1, D) */
     TRM_W_Q_HEAD,    /* (2, D): halt, continue */
     TRM_W_Q_BIAS,    /* (1, 2) */
     TRM_W_GATE_UP_T, /* (2 It, S) layers.l.mlp_t.gate_up_proj */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "net.h"
+#include "trm/engine.h"
 #include "trm/rng.h"
 #include "trm/train.h"
 
@@ -32,6 +33,11 @@ static const char *const shifts =
 static const char *const unsat =
     "{\"seq_len\":81,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"unit_means\","
+    "\"puzzle_emb_ndim\":0,\"q_mean\":true,\"unsat_head\":true}";
+
+static const char *const candidates =
+    "{\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":8,\"num_heads\":4,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":16,\"pos_encodings\":\"candidates\","
     "\"puzzle_emb_ndim\":0,\"q_mean\":true,\"unsat_head\":true}";
 
 static void config_of(trm_config *c, const char *json) {
@@ -84,6 +90,63 @@ static void test_means_take_in_row_column_and_box(void **state) {
     }
 }
 
+static void test_candidate_means_take_in_cell_row_column_and_box(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_for(false, "generic");
+    static float h[729 * 4];
+    for (int k = 0; k < 4; k++)
+        h[(40 * 9 + 6) * 4 + k] = 9; /* a 7 in the middle cell */
+    r->candidate_means(h, 4);
+    for (int i = 0; i < 729; i++) {
+        int row = i / 81, col = i / 9 % 9, seven = i % 9 == 6;
+        assert_float_equal(h[i * 4], (row == 4 && col == 4), 1e-6);
+        assert_float_equal(h[i * 4 + 1], (seven && row == 4), 1e-6);
+        assert_float_equal(h[i * 4 + 2], (seven && col == 4), 1e-6);
+        assert_float_equal(h[i * 4 + 3], (seven && row / 3 == 1 && col / 3 == 1), 1e-6);
+    }
+}
+
+static void logits_of(float *logits, const trm_model *m, const int32_t *tokens) {
+    trm_engine *e;
+    trm_error err;
+    const trm_engine_options o = {
+        .backend = "reference", .threads = 1, .slots = 1, .keep_logits = true};
+    const trm_input in = {.tokens = tokens, .cells = 81};
+    const int slot = 0;
+    if (trm_engine_new(&e, m, &o, &err) || trm_engine_load(e, 0, &in, &err) ||
+        trm_engine_step(e, &slot, 1, &err) || trm_engine_step(e, &slot, 1, &err))
+        fail_msg("%s", err.text);
+    memcpy(logits, trm_engine_logits(e, 0), 81 * 11 * sizeof *logits);
+    trm_engine_free(e);
+}
+
+/* Digits exchanged in the puzzle are exchanged in the answer, and nothing else is. */
+static void test_candidates_know_no_digit_from_another(void **state) {
+    (void)state;
+    trm_config c;
+    trm_model *m;
+    trm_error err;
+    trm_rng rng;
+    int32_t tokens[81], other[81];
+    static float a[81 * 11], b[81 * 11];
+    config_of(&c, candidates);
+    trm_rng_seed(&rng, 5);
+    if (trm_model_new(&m, &c, &rng, &err))
+        fail_msg("%s", err.text);
+    for (int i = 0; i < 81; i++) {
+        tokens[i] = 1 + (int32_t)trm_rng_below(&rng, 10);
+        other[i] = tokens[i] == 1 ? 1 : 2 + (tokens[i] - 2 + 4) % 9; /* every digit 4 further */
+    }
+    logits_of(a, m, tokens);
+    logits_of(b, m, other);
+    for (int i = 0; i < 81; i++) {
+        assert_true(a[i * 11] < -1e5f && a[i * 11 + 1] < -1e5f);
+        for (int d = 0; d < 9; d++)
+            assert_float_equal(a[i * 11 + 2 + d], b[i * 11 + 2 + (d + 4) % 9], 1e-4);
+    }
+    trm_model_free(m);
+}
+
 static void test_shifts_bring_each_quarter_from_its_neighbour(void **state) {
     (void)state;
     const trm_rows *r = trm_rows_for(false, "generic");
@@ -112,7 +175,7 @@ static void gradient_matches_differences(const char *json) {
         fail_msg("%s", err.text);
     for (int i = 0; i < 2 * c.seq_len; i++) {
         inputs[i] = 1 + (int32_t)trm_rng_below(&rng, 4);
-        labels[i] = 1 + (int32_t)trm_rng_below(&rng, 5);
+        labels[i] = 2 + (int32_t)trm_rng_below(&rng, 4);
         if (c.unsat_head && i >= c.seq_len)
             labels[i] = -100;
     }
@@ -158,12 +221,15 @@ static void test_gradients_match_differences(void **state) {
     gradient_matches_differences(means);
     gradient_matches_differences(shifts);
     gradient_matches_differences(unsat);
+    gradient_matches_differences(candidates);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_cell_finds_its_neighbours),
         cmocka_unit_test(test_means_take_in_row_column_and_box),
+        cmocka_unit_test(test_candidate_means_take_in_cell_row_column_and_box),
+        cmocka_unit_test(test_candidates_know_no_digit_from_another),
         cmocka_unit_test(test_shifts_bring_each_quarter_from_its_neighbour),
         cmocka_unit_test(test_gradients_match_differences),
     };

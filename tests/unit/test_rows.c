@@ -102,6 +102,32 @@ static void test_all_instruction_sets_agree(void **state) {
     free(b);
 }
 
+/* Means over units, at widths that fill vectors and at some that do not. */
+static void test_means_agree(void **state) {
+    (void)state;
+    static const int width[] = {32, 48, 5};
+    static float in[729 * 4 * 48], a[729 * 4 * 48], b[729 * 4 * 48];
+    static uint16_t act[729 * 4 * 48];
+    const trm_rows *generic = trm_rows_for(true, "generic"), *r = trm_rows_for(true, "avx512bf16");
+    if (!r)
+        skip();
+    for (int w = 0; w < 3; w++) {
+        int n = 4 * width[w];
+        size_t all = 729 * (size_t)n;
+        for (size_t i = 0; i < all; i++)
+            in[i] = (float)((i * 2654435761u) % 1000u) / 500.0f - 1.0f;
+        r->to_act(act, in, all);
+        r->candidate_means(act, n);
+        r->unit_means(act, 3 * width[w]);
+        r->from_act(a, act, all);
+        generic->to_act(act, in, all);
+        generic->candidate_means(act, n);
+        generic->unit_means(act, 3 * width[w]);
+        generic->from_act(b, act, all);
+        same(a, b, (int)all, 0.01, "means");
+    }
+}
+
 /* Heads of 16 and 32 channels have kernels of their own. */
 static void heads_agree(const trm_rows *r, const trm_rows *generic, int hd, double tolerance) {
     enum { WIDE = 5, MOST = ROWS * 3 * WIDE * 32 };
@@ -236,6 +262,7 @@ static void test_units_stay_within_their_unit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_instruction_sets_agree),
+        cmocka_unit_test(test_means_agree),
         cmocka_unit_test(test_every_head_width_agrees),
         cmocka_unit_test(test_outer_products_of_rows_add_up),
         cmocka_unit_test(test_swiglu_is_silu_times_up),
