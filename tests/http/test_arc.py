@@ -170,7 +170,7 @@ class Arc(unittest.TestCase):
         status, _, p = self.server.post("/v1/arc", task("crop"))
         self.assertEqual((status, p["type"]), (422, "/problems/no-model"))
 
-    @unittest.skipIf("/tsan/" in str(TRMD), "its loops take too long under the thread sanitizer")
+    @unittest.skipIf("/tsan/" in TRMD or "/asan/" in TRMD, "its loops take too long under the sanitizers")
     def test_the_shipped_trunk_learns_one_rule(self):
         s = self.server = Server()
         for name in ("recolour", "mirror"):
