@@ -7,8 +7,6 @@
 #include "mailbox.h"
 #include "peers.h"
 
-enum { DISCARD_MAX = 32 << 20 };
-
 static const char *header(const trmd_conn *k, const char *name) {
     return MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, name);
 }
@@ -40,7 +38,7 @@ static void common_headers(trmd_conn *k, struct MHD_Response *r) {
         }
     if (allowed->n)
         (void)MHD_add_response_header(r, "Vary", "Origin");
-    if (k->app->draining)
+    if (k->app->draining || k->close)
         (void)MHD_add_response_header(r, "Connection", "close");
 }
 
@@ -115,6 +113,17 @@ static void take_headers(trmd_conn *k) {
         (void)snprintf(k->traceparent, sizeof k->traceparent, "%s", trace);
 }
 
+/* The path of a request that names the whole address, as one to a proxy does. */
+static const char *path_of(const char *url) {
+    const char *rest = strncasecmp(url, "http://", 7) == 0    ? url + 7
+                       : strncasecmp(url, "https://", 8) == 0 ? url + 8
+                                                              : NULL;
+    if (!rest)
+        return url;
+    rest += strcspn(rest, "/");
+    return *rest ? rest : "/";
+}
+
 static trmd_conn *conn_new(
     trmd_door *d, struct MHD_Connection *http, const char *url, const char *method) {
     trmd_conn *k = calloc(1, sizeof *k);
@@ -126,7 +135,7 @@ static trmd_conn *conn_new(
     k->http = http;
     k->method = method;
     k->began = trmd_now();
-    (void)snprintf(k->path, sizeof k->path, "%s", url);
+    (void)snprintf(k->path, sizeof k->path, "%s", path_of(url));
     take_headers(k);
     trmd_gauge_add(a->metrics, TRMD_M_REQUESTS_IN_FLIGHT, 1, NULL);
     return k;
@@ -144,7 +153,7 @@ static enum MHD_Result take_body(trmd_conn *k, const char *data, size_t *size) {
     }
     if (k->early) {
         k->discarded += n;
-        return k->discarded > DISCARD_MAX ? MHD_NO : MHD_YES;
+        return k->discarded > TRMD_DISCARD_MAX ? MHD_NO : MHD_YES;
     }
     if (k->size + n > k->room) {
         size_t room = k->room ? k->room * 2 : 4096;
@@ -200,7 +209,6 @@ static enum MHD_Result end_call(trmd_conn *k) {
 enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char *url,
     const char *method, const char *version, const char *data, size_t *size, void **state) {
     trmd_conn *k = *state;
-    (void)version;
     if (!k) {
         bool now = false;
         k = conn_new(cls, c, url, method);
@@ -209,7 +217,9 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
         *state = k;
         trmd_peer_asks(k->app, c);
         trmd_arriving(k->app, k);
-        if (k->door->admin)
+        if (trmd_framing_bad(k, version))
+            now = true;
+        else if (k->door->admin)
             trmd_admin_headers(k);
         else
             trmd_route_headers(k, &now);

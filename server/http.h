@@ -18,6 +18,7 @@ typedef struct trmd_conn {
     size_t size, room, discarded;
     bool early, suspended, gone; /* early: `problem` is the answer, the body is discarded */
     bool arriving;               /* in app->arriving */
+    bool close;                  /* nobody knows where the next request would begin */
     struct trmd_conn *next_arriving;
     trmp_problem problem;
     trmp_kind kind;
@@ -61,6 +62,13 @@ ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room);
 void trmd_stream_end(trmd_conn *k);
 /* Adds the headers that every answer carries, queues r and gives it up. NULL is MHD_NO. */
 enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason);
+
+/* Bytes of a refused body that are read and thrown away, so that its client sees the answer. */
+enum { TRMD_DISCARD_MAX = 32 << 20 };
+
+/* framing.c: sets k->problem, early and close where the headers leave in doubt where the request
+ * ends or whom it asks. */
+bool trmd_framing_bad(trmd_conn *k, const char *version);
 
 /* routes.c: decides by method, path and headers. Sets k->problem and early where the request
  * is refused; *now is true when it can be answered without a body. */

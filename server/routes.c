@@ -78,27 +78,6 @@ static void refuse(trmd_conn *k, bool *now, int status, const char *slug, const 
     *now = false; /* the body, if any, is read and thrown away first */
 }
 
-static enum MHD_Result count_header(
-    void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
-    int *n = cls;
-    (void)kind;
-    if (strcasecmp(key, "Content-Length") == 0)
-        n[0]++;
-    if (strcasecmp(key, "Transfer-Encoding") == 0) {
-        n[1]++;
-        n[2] += !value || strcasecmp(value, "chunked") != 0;
-    }
-    return MHD_YES;
-}
-
-/* Shapes of request smuggling: two lengths, a length beside an encoding, odd encodings. The
- * connection is closed, for nobody knows where the next request begins. */
-static bool bad_framing(trmd_conn *k) {
-    int n[3] = {0, 0, 0};
-    (void)MHD_get_connection_values(k->http, MHD_HEADER_KIND, count_header, n);
-    return n[0] > 1 || n[1] > 1 || n[2] > 0 || (n[0] && n[1]);
-}
-
 static bool is_json(const char *type) {
     if (!type)
         return true;
@@ -130,14 +109,20 @@ static double limited(trmd_conn *k) {
 /* A small body is read and thrown away, so that the connection lives on: under overload a new
  * connection for each refusal costs far more than the refusal. Of a large one, or one that the
  * client asks leave for, nothing more is wanted. */
-static bool cut_off(trmd_conn *k, const char *length) {
-    return !length || strtoll(length, NULL, 10) > 64 * 1024 ||
+static bool cut_off(trmd_conn *k, const char *length, long long most) {
+    return !length || strtoll(length, NULL, 10) > most ||
            MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Expect");
 }
 
 static void check_post(trmd_conn *k, bool *now) {
     trmd_app *a = k->app;
     const char *length = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Length");
+    const char *coding = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Encoding");
+    if (coding && strcasecmp(coding, "identity") != 0) {
+        refuse(k, now, 415, "unsupported-media-type",
+            "send the body as it is, without a Content-Encoding");
+        return;
+    }
     if (!is_json(MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Content-Type"))) {
         refuse(k, now, 415, "unsupported-media-type",
             "send the header \"Content-Type: application/json\"");
@@ -147,6 +132,7 @@ static void check_post(trmd_conn *k, bool *now) {
         (void)trmp_problem_set(&k->problem, 413, "too-large", NULL,
             "the body of %s bytes is larger than %lld", length, (long long)a->o.max_body_bytes);
         k->early = true;
+        *now = cut_off(k, length, TRMD_DISCARD_MAX);
         return;
     }
     double wait = limited(k);
@@ -158,7 +144,7 @@ static void check_post(trmd_conn *k, bool *now) {
     if (k->kind != TRMP_ARC && !trmd_job_wanted(k) && !trmd_pool_room(a->pool, 1, 0)) {
         refuse(k, now, 429, "queue-full", "the queue is full");
         k->problem.retry_after = trmd_pool_retry_after(a->pool);
-        *now = cut_off(k, length);
+        *now = cut_off(k, length, 64 * 1024);
     }
 }
 
@@ -206,11 +192,7 @@ static void route_known(trmd_conn *k, int i, bool *now) {
 void trmd_route_headers(trmd_conn *k, bool *now) {
     int i = find_route(k->path);
     *now = false;
-    if (bad_framing(k)) {
-        refuse(k, now, 400, "bad-request",
-            "more than one length, or a length beside a transfer encoding");
-        *now = true;
-    } else if (i >= 0) {
+    if (i >= 0) {
         route_known(k, i, now);
     } else if (!trmd_web_find(k->path)) {
         refuse(k, now, 404, "not-found", "there is nothing at this address");

@@ -120,6 +120,38 @@ class Errors(unittest.TestCase):
                 answer = read_all(s)
             self.assertNotIn(b"200 OK", answer, headers)
 
+    def test_no_request_hides_in_another(self):
+        hidden = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        for headers in (b"Transfer-Encoding : chunked\r\n", b"Content-Length : %d\r\n" % len(hidden),
+                        b"Host: y\r\n"):
+            with self.server.connect(20) as s:
+                s.sendall(b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + hidden)
+                answer = read_all(s)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400"), answer)
+            self.assertIn(b"/problems/bad-request", answer)
+            self.assertNotIn(b"alive", answer)
+
+    def test_whom_a_request_asks(self):
+        for head, status in ((b"GET /livez HTTP/1.1\r\n", b"400"), (b"GET /livez HTTP/1.0\r\n", b"200"),
+                             (b"GET http://x/livez HTTP/1.1\r\nHost: x\r\n", b"200"),
+                             (b"GET http://x HTTP/1.1\r\nHost: x\r\n", b"200")):
+            with self.server.connect(20) as s:
+                s.sendall(head + b"Connection: close\r\n\r\n")
+                self.assertEqual(read_all(s).split()[1], status, head)
+
+    def test_a_body_far_too_large_is_refused_by_its_headers(self):
+        head = b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        for more in (b"Content-Length: 5000000000\r\n", b"Content-Length: 2000000\r\nExpect: 100-continue\r\n"):
+            with self.server.connect(20) as s:
+                s.sendall(head + more + b"\r\n")
+                self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 413"), more)
+
+    def test_a_compressed_body_is_told_apart_from_a_broken_one(self):
+        for coding, status in (("gzip", 415), ("identity", 200)):
+            got, _, _ = self.server.request("POST", "/v1/sudoku", json.dumps({"puzzle": NEWSPAPER}),
+                                            {"Content-Encoding": coding})
+            self.assertEqual(got, status, coding)
+
     def test_request_id_is_kept_only_if_harmless(self):
         _, head, _ = self.server.request("GET", "/livez", headers={"X-Request-Id": "my-id.42"})
         self.assertEqual(head["x-request-id"], "my-id.42")
