@@ -2,6 +2,7 @@
 import http.client
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -103,6 +104,40 @@ class Server:
                 return True
             time.sleep(0.02)
         return False
+
+
+class Others:
+    """The share of the processors that others than this test and its daemon took, at normal
+    priority or above, while the block ran. Milliseconds are only held to where it is small: a
+    daemon that gets no processor answers late, and that tells nothing about the daemon."""
+
+    def __init__(self, server):
+        self.pid, self.share = server.process.pid, None
+
+    def look(self):
+        """Seconds that all used, seconds that we used, and now."""
+        tick = os.sysconf("SC_CLK_TCK")
+        with open("/proc/stat", encoding="ascii") as f:
+            user, _, system = (int(x) / tick for x in f.readline().split()[1:4])
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as f:
+            daemon = sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13]) / tick
+        return user + system, daemon + sum(os.times()[:4]), time.monotonic()
+
+    def __enter__(self):
+        self.before = self.look()
+        return self
+
+    def __exit__(self, *_):
+        used, ours, seconds = (b - a for a, b in zip(self.before, self.look()))
+        self.share = (used - ours) / (seconds * os.cpu_count())
+
+    def few(self):
+        return self.share < 0.2
+
+
+def percentile(values, share):
+    """By nearest rank."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def read_all(s):

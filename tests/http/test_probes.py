@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, Server, variants
+from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Others, Server, percentile, variants
 
 ATTACH, DETACH = 16, 17  # of ptrace
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 30000}
@@ -86,16 +86,19 @@ class Probes(unittest.TestCase):
             t.start()
         self.assertTrue(s.until(lambda: s.metric("trmd_queue_puzzles") > 100))
         times = []
-        for n in range(60):
-            began = time.monotonic()
-            self.assertEqual(s.request("GET", ("/livez", "/readyz")[n % 2])[0], 200)
-            times.append(time.monotonic() - began)
-            time.sleep(0.02)
+        with Others(s) as others:
+            for n in range(200):
+                began = time.monotonic()
+                self.assertEqual(s.request("GET", ("/livez", "/readyz")[n % 2])[0], 200)
+                times.append(time.monotonic() - began)
+                time.sleep(0.01)
         over.set()
         for t in load:
             t.join()
         self.assertGreater(min(counts), 0)
-        self.assertLess(sorted(times)[len(times) // 2], 0.05, times)
+        self.assertLess(percentile(times, 0.5), 0.05)
+        if others.few() and "/tsan/" not in TRMD:  # where all is many times slower
+            self.assertLess(percentile(times, 0.99), 0.05, sorted(times)[-10:])
 
     def test_not_ready_at_once_after_a_stop_signal_but_alive(self):
         s = self.start("--drain-delay-ms", "3000")
