@@ -21,6 +21,7 @@ struct bench {
     const trm_net *net;
     trm_work **work;
     trm_plan **plan;
+    bool together; /* enough puzzles for each thread to pass them in groups */
     double seconds;
     double *taken; /* per member: seconds of the products of one layer's pass */
     double flops;
@@ -40,15 +41,18 @@ static int items(const struct bench *b, const trm_work *w, const trm_plan *p, st
     double s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
     int n = 0;
     if (c->mlp_t) {
-        out[n++] = (struct item){p->mix_in, 1, 4 * s * d * in_t, l->gate_up_t, w->xa, w->gu_t};
-        out[n++] = (struct item){p->mix_out, 1, 2 * s * d * in_t, l->down_t, w->h_t, w->o};
-    } else {
-        double wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
-        out[n++] = (struct item){p->mix_in, 1, 2 * s * d * wide, w->xa, &l->qkv, w->qkv};
-        out[n++] = (struct item){p->mix_out, 1, 2 * s * d * mixed, w->att, &l->o, w->o};
+        out[n++] = (struct item){p->mix_in[0], 1, 4 * s * d * in_t, l->gate_up_t, w->xa, w->gu_t};
+        out[n++] = (struct item){p->mix_out[0], 1, 2 * s * d * in_t, l->down_t, w->h_t, w->o};
     }
-    out[n++] = (struct item){p->gate_up, 1, 4 * s * d * in, w->xa1, &l->gate_up, w->gu};
-    out[n++] = (struct item){p->down, 1, 2 * s * d * in, w->h, &l->down, w->o};
+    int g = b->together; /* a group's product serves each of its sequences in part */
+    double times = g ? 1.0 / p->group : 1, m = s * (g ? p->group : 1);
+    if (!c->mlp_t) {
+        double wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
+        out[n++] = (struct item){p->mix_in[g], times, 2 * m * d * wide, w->xa, &l->qkv, w->qkv};
+        out[n++] = (struct item){p->mix_out[g], times, 2 * m * d * mixed, w->att, &l->o, w->o};
+    }
+    out[n++] = (struct item){p->gate_up[g], times, 4 * m * d * in, w->xa1, &l->gate_up, w->gu};
+    out[n++] = (struct item){p->down[g], times, 2 * m * d * in, w->h, &l->down, w->o};
     for (int tail = 0; tail < 2; tail++) {
         if (!p->qk[tail])
             continue;
@@ -85,13 +89,16 @@ static void member(void *arg, int index) {
     }
 }
 
-static int measure(struct bench *b, trm_team *team, trm_product_rate *out, trm_error *err) {
+static int measure(
+    struct bench *b, trm_team *team, int batch, trm_product_rate *out, trm_error *err) {
     const trm_config *c = b->net->c;
     int threads = trm_team_size(team), s = trm_plan_length(c, trm_config_positions(c)), r = TRM_OK;
     for (int i = 0; i < threads && !r; i++) {
         r = trm_work_new(&b->work[i], b->net, s, err);
         if (!r)
             r = trm_work_plan(&b->plan[i], b->work[i], s, 0, err);
+        if (!r)
+            b->together = b->plan[i]->group > 1 && batch >= b->plan[i]->group * threads;
     }
     if (r)
         return r;
@@ -156,7 +163,7 @@ int trm_bench_products(trm_product_rate *out, const trm_model *m, const char *ba
     if (!r && (!b.work || !b.plan || !b.taken))
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for a benchmark");
     if (!r)
-        r = measure(&b, team, out, err);
+        r = measure(&b, team, batch, out, err);
     for (size_t i = 0; b.work && i < n; i++)
         trm_work_free(b.work[i]);
     free(b.work);

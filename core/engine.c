@@ -314,34 +314,66 @@ void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng) {
         perturb(s->y, s->z, n, sigma, rng);
 }
 
-/* Algorithm 3 of arXiv 2510.04871, without its gradient: T cycles of n z-updates and one
- * y-update. */
-static void step_slot(trm_engine *e, trm_work *w, struct slot *s) {
-    const trm_config *c = &e->model->config;
+/* Writes act(y + z + e), or act(y + z), to w->xa and the sum to z, or y. */
+static void sum_up(const trm_engine *e, trm_work *w, struct slot *const s[], int n, bool z) {
     const trm_rows *rows = e->net->rows;
-    int d = c->hidden_size;
-    size_t n = (size_t)s->s * (size_t)d;
-    trm_seq seq = {trm_config_span(c, s->cells), s->rope, s->near};
-    trm_plan *plan;
-    if (trm_work_plan(&plan, w, s->s, 0, NULL))
-        return; /* cannot be: trm_engine_load() has made it */
-    for (int t = 0; t < c->H_cycles; t++) {
-        for (int i = 0; i < c->L_cycles; i++) {
-            rows->add(s->z, w->xa, s->z, s->y, s->e, n);
-            trm_net_pass(w, plan, s->z, &seq, NULL, 0);
-        }
-        rows->add(s->y, w->xa, s->y, s->z, NULL, n);
-        trm_net_pass(w, plan, s->y, &seq, NULL, 0);
+    size_t sd = (size_t)s[0]->s * (size_t)e->model->config.hidden_size;
+    for (int i = 0; i < n; i++) {
+        void *xa = (char *)w->xa + (size_t)i * sd * rows->act_size;
+        if (z)
+            rows->add(s[i]->z, xa, s[i]->z, s[i]->y, s[i]->e, sd);
+        else
+            rows->add(s[i]->y, xa, s[i]->y, s[i]->z, NULL, sd);
     }
-    trm_lm_head(s->logits, e->net, s->y, s->cells);
-    rows->argmax(s->answer, s->confidence, s->logits, s->cells, c->vocab_size);
-    trm_q_head(s->q, e->net, s->y, seq.keys);
 }
 
+static void read_out(const trm_engine *e, struct slot *s) {
+    const trm_config *c = &e->model->config;
+    trm_lm_head(s->logits, e->net, s->y, s->cells);
+    e->net->rows->argmax(s->answer, s->confidence, s->logits, s->cells, c->vocab_size);
+    trm_q_head(s->q, e->net, s->y, trm_config_span(c, s->cells));
+}
+
+/* Algorithm 3 of arXiv 2510.04871, without its gradient: T cycles of n z-updates and one
+ * y-update; for one slot, or for a group of equal length at once. */
+static void step_group(
+    const trm_engine *e, trm_work *w, const trm_plan *plan, struct slot *const s[], int n) {
+    const trm_config *c = &e->model->config;
+    trm_seq seq[TRM_GROUP];
+    float *z[TRM_GROUP], *y[TRM_GROUP];
+    for (int i = 0; i < n; i++) {
+        seq[i] = (trm_seq){trm_config_span(c, s[i]->cells), s[i]->rope, s[i]->near};
+        z[i] = s[i]->z;
+        y[i] = s[i]->y;
+    }
+    for (int t = 0; t < c->H_cycles; t++)
+        for (int i = 0; i <= c->L_cycles; i++) {
+            bool inner = i < c->L_cycles;
+            sum_up(e, w, s, n, inner);
+            trm_net_pass_group(w, plan, inner ? z : y, seq, n);
+        }
+    for (int i = 0; i < n; i++)
+        read_out(e, s[i]);
+}
+
+/* Every so-manieth slot is this member's; those of equal length go together. */
 static void step_member(void *arg, int member) {
     trm_engine *e = arg;
-    for (int i = member; i < e->step_n; i += trm_team_size(e->team))
-        step_slot(e, e->work[member], &e->slot[e->step_slots[i]]);
+    int team = trm_team_size(e->team), i = member;
+    while (i < e->step_n) {
+        struct slot *s[TRM_GROUP];
+        trm_plan *plan;
+        int n = 0;
+        s[0] = &e->slot[e->step_slots[i]];
+        if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
+            return; /* cannot be: trm_engine_load() has made it */
+        for (; n < plan->group && i < e->step_n; i += team, n++) {
+            s[n] = &e->slot[e->step_slots[i]];
+            if (s[n]->s != s[0]->s)
+                break;
+        }
+        step_group(e, e->work[member], plan, s, n);
+    }
 }
 
 static int step_device(trm_engine *e, const int *slots, int n, trm_error *err) {

@@ -43,9 +43,10 @@ const float *trm_net_weight(const trm_net *net, trm_role role, int layer);
 
 /* Products for sequences of s positions; the backward ones for a tape of `seqs` of them. */
 typedef struct trm_plan {
-    int s, seqs;
-    trm_mm *mix_in, *mix_out; /* qkv, o; or gate_up_t, down_t */
-    trm_mm *gate_up, *down;
+    int s, seqs, group; /* group: sequences a pass may take together */
+    /* Of one sequence and of a group, which reads the weights once for all of it. Mixing
+     * positions by an MLP (gate_up_t, down_t) is done one by one, else these are qkv and o. */
+    trm_mm *mix_in[2], *mix_out[2], *gate_up[2], *down[2];
     trm_mm *qk[2], *pv[2]; /* attention blocks: full, and the last one */
     trm_mm *d_mix_in, *d_mix_out, *d_gate_up, *d_down;
     trm_mm *w_mix_in, *w_mix_out, *w_gate_up, *w_down; /* NULL where trm_rows.outer does it */
@@ -101,7 +102,11 @@ typedef struct trm_seq {
  * at: which (sequence * passes + pass) of the tape to write; tape NULL for inference. */
 void trm_net_pass(
     trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at);
-/* Its gradient: g (s, D) goes in as dL/d(output), comes out as dL/d(input). Token-mixing
+/* The same for one sequence or for the plan's `group` of them at once, without a tape: x[i] and
+ * seq[i] are theirs, their act(x) lie one after the other in w->xa. */
+void trm_net_pass_group(
+    trm_work *w, const trm_plan *plan, float *const x[], const trm_seq seq[], int n);
+/* The gradient of a pass: g (s, D) goes in as dL/d(output), comes out as dL/d(input). Token-mixing
  * weight gradients are added to dw here, all others by trm_net_weight_grads. */
 void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_seq *seq,
     trm_tape *tape, int at, float *dw);
@@ -118,6 +123,9 @@ void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, v
 /* Does every cell see every other, so that scores are matrix products? */
 bool trm_config_dense(const trm_config *c);
 enum { TRM_QUERY_BLOCK = 64 };
+/* Sequences of at most so many positions pass the network by twos: long ones read the weights
+ * seldom enough. */
+enum { TRM_GROUP = 2, TRM_GROUP_POSITIONS = 128 };
 
 /* Rotary table (s, hd): hd/2 cosines then hd/2 sines per position. Positions before the
  * cells rotate as position index (rope) or not at all (rope2d). */

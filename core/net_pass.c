@@ -48,48 +48,83 @@ static void rotate(const trm_work *w, void *qkv, int s, const float *rope, float
     w->net->rows->rope(qkv, s, 3 * c->hidden_size, 2 * c->num_heads, hd, block, rope, sign);
 }
 
-static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *x,
-    const trm_seq *seq, const struct place *p) {
+/* The sequences of one pass: one with a tape, or several without. */
+struct party {
+    float *const *x;
+    const trm_seq *seq;
+    int n;
+};
+
+/* x = rmsnorm(x + o) for each of them. */
+static void add_norm(trm_work *w, int s, const struct party *all, void *xa, float *inv) {
+    int d = w->net->c->hidden_size;
+    size_t sd = (size_t)s * (size_t)d;
+    for (int i = 0; i < all->n; i++)
+        w->net->rows->norm(all->x[i], nth(xa, sd, i, w->net->rows->act_size), inv,
+            w->o + (ptrdiff_t)i * (ptrdiff_t)sd, s, d, (float)w->net->c->rms_norm_eps);
+}
+
+static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer *l,
+    const struct party *all, const struct place *p) {
     const trm_net *net = w->net;
-    net->mm->run(plan->mix_in, p->xa0, &l->qkv, p->qkv);
-    if (seq->rope)
-        rotate(w, p->qkv, plan->s, seq->rope, 1);
-    trm_attention(w, plan, seq, p->att, p->qkv, p->lse);
-    net->mm->run(plan->mix_out, p->att, &l->o, w->o);
-    net->rows->norm(
-        x, p->xa1, p->inv1, w->o, plan->s, net->c->hidden_size, (float)net->c->rms_norm_eps);
+    size_t s = (size_t)plan->s, act = net->rows->act_size;
+    net->mm->run(plan->mix_in[all->n > 1], p->xa0, &l->qkv, p->qkv);
+    for (int i = 0; i < all->n; i++) {
+        void *qkv = nth(p->qkv, s * (size_t)trm_config_mix_in(net->c), i, act);
+        void *att = nth(p->att, s * (size_t)trm_config_mix_out(net->c), i, act);
+        if (all->seq[i].rope)
+            rotate(w, qkv, plan->s, all->seq[i].rope, 1);
+        trm_attention(w, plan, &all->seq[i], att, qkv, p->lse);
+    }
+    net->mm->run(plan->mix_out[all->n > 1], p->att, &l->o, w->o);
+    add_norm(w, plan->s, all, p->xa1, p->inv1);
 }
 
 /* Token mixing reads its weights as the left matrix, so that nothing is transposed. */
-static void mix_mlp(
-    trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *x, const struct place *p) {
+static void mix_mlp(trm_work *w, const trm_plan *plan, const trm_net_layer *l,
+    const struct party *all, const struct place *p) {
     const trm_net *net = w->net;
     int d = net->c->hidden_size;
-    net->mm->run(plan->mix_in, l->gate_up_t, p->xa0, p->gu_t);
-    net->rows->swiglu(p->h_t, p->gu_t, 1, trm_config_inner_t(net->c) * d);
-    net->mm->run(plan->mix_out, l->down_t, p->h_t, w->o);
-    net->rows->norm_t(x, p->xa1, p->inv1, w->o, plan->s, d, (float)net->c->rms_norm_eps);
+    size_t sd = (size_t)plan->s * (size_t)d, act = net->rows->act_size;
+    for (int i = 0; i < all->n; i++) {
+        net->mm->run(plan->mix_in[0], l->gate_up_t, nth(p->xa0, sd, i, act), p->gu_t);
+        net->rows->swiglu(p->h_t, p->gu_t, 1, trm_config_inner_t(net->c) * d);
+        net->mm->run(plan->mix_out[0], l->down_t, p->h_t, w->o);
+        net->rows->norm_t(all->x[i], nth(p->xa1, sd, i, act), p->inv1, w->o, plan->s, d,
+            (float)net->c->rms_norm_eps);
+    }
 }
 
-void trm_net_pass(
-    trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at) {
+static void pass(
+    trm_work *w, const trm_plan *plan, const struct party *all, trm_tape *tape, int at) {
     const trm_net *net = w->net;
-    int d = net->c->hidden_size, inner = trm_config_inner(net->c);
-    void *first = tape ? place_of(w, plan, tape, 0, at).xa0 : NULL;
-    if (first)
-        memcpy(first, w->xa, (size_t)plan->s * (size_t)d * net->rows->act_size);
+    int inner = trm_config_inner(net->c), group = all->n > 1;
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
         struct place p = place_of(w, plan, tape, i, at);
         if (net->c->mlp_t)
-            mix_mlp(w, plan, l, x, &p);
+            mix_mlp(w, plan, l, all, &p);
         else
-            mix_attention(w, plan, l, x, seq, &p);
-        net->mm->run(plan->gate_up, p.xa1, &l->gate_up, p.gu);
-        net->rows->swiglu(p.h, p.gu, plan->s, inner);
-        net->mm->run(plan->down, p.h, &l->down, w->o);
-        net->rows->norm(x, p.xa2, p.inv2, w->o, plan->s, d, (float)net->c->rms_norm_eps);
+            mix_attention(w, plan, l, all, &p);
+        net->mm->run(plan->gate_up[group], p.xa1, &l->gate_up, p.gu);
+        net->rows->swiglu(p.h, p.gu, all->n * plan->s, inner);
+        net->mm->run(plan->down[group], p.h, &l->down, w->o);
+        add_norm(w, plan->s, all, p.xa2, p.inv2);
     }
+}
+
+void trm_net_pass(
+    trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at) {
+    void *first = tape ? place_of(w, plan, tape, 0, at).xa0 : NULL;
+    if (first)
+        memcpy(first, w->xa,
+            (size_t)plan->s * (size_t)w->net->c->hidden_size * w->net->rows->act_size);
+    pass(w, plan, &(struct party){&x, seq, 1}, tape, at);
+}
+
+void trm_net_pass_group(
+    trm_work *w, const trm_plan *plan, float *const x[], const trm_seq seq[], int n) {
+    pass(w, plan, &(struct party){x, seq, n}, NULL, 0);
 }
 
 static void mix_attention_back(trm_work *w, const trm_plan *plan, const trm_net_layer *l, float *g,

@@ -17,9 +17,15 @@ static void *carve(struct carver *c, size_t elements, size_t size) {
     return at;
 }
 
+/* Of all sequences that pass together, short ones in a group. */
+static int most_rows(const trm_work *w) {
+    int s = w->max_s < TRM_GROUP_POSITIONS ? w->max_s : TRM_GROUP_POSITIONS;
+    return TRM_GROUP * s > w->max_s ? TRM_GROUP * s : w->max_s;
+}
+
 static void carve_work(trm_work *w, struct carver *k) {
     const trm_config *c = w->net->c;
-    size_t s = (size_t)w->max_s, d = (size_t)c->hidden_size, act = w->net->rows->act_size;
+    size_t s = (size_t)most_rows(w), d = (size_t)c->hidden_size, act = w->net->rows->act_size;
     size_t in = (size_t)trm_config_inner(c), ld = (s + 15) / 16 * 16, big = s > d ? s : d;
     bool full = trm_config_dense(c), train = w->net->train;
     w->o = carve(k, s * d, 4);
@@ -152,34 +158,50 @@ static void make(struct maker *k, trm_mm **out, trm_mm_desc d) {
         k->r = k->net->mm->make(out, &d, k->err);
 }
 
-static void plan_forward(struct maker *k, trm_plan *p) {
+/* Products whose left side has a row a position; at: of one sequence, or of a group. */
+static void plan_rows(struct maker *k, trm_plan *p, int at, int rows) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
-    int s = p->s, d = c->hidden_size, in = trm_config_inner(c), in_t = trm_config_inner_t(c);
+    int d = c->hidden_size, in = trm_config_inner(c);
     int wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
-    if (c->mlp_t) {
-        make(k, &p->mix_in,
-            (trm_mm_desc){
-                .m = 2 * in_t, .n = d, .k = s, .lda = s, .ldb = d, .ldc = d, .c_act = true});
-        make(k, &p->mix_out,
-            (trm_mm_desc){.m = s, .n = d, .k = in_t, .lda = in_t, .ldb = d, .ldc = d});
-    } else {
-        make(k, &p->mix_in,
-            (trm_mm_desc){
-                .m = s, .n = wide, .k = d, .lda = d, .ldc = wide, .c_act = true, .pack = &l->qkv});
-        make(k, &p->mix_out,
-            (trm_mm_desc){.m = s, .n = d, .k = mixed, .lda = mixed, .ldc = d, .pack = &l->o});
+    if (!c->mlp_t) {
+        make(k, &p->mix_in[at],
+            (trm_mm_desc){.m = rows,
+                .n = wide,
+                .k = d,
+                .lda = d,
+                .ldc = wide,
+                .c_act = true,
+                .pack = &l->qkv});
+        make(k, &p->mix_out[at],
+            (trm_mm_desc){.m = rows, .n = d, .k = mixed, .lda = mixed, .ldc = d, .pack = &l->o});
     }
-    make(k, &p->gate_up,
-        (trm_mm_desc){.m = s,
+    make(k, &p->gate_up[at],
+        (trm_mm_desc){.m = rows,
             .n = 2 * in,
             .k = d,
             .lda = d,
             .ldc = 2 * in,
             .c_act = true,
             .pack = &l->gate_up});
-    make(
-        k, &p->down, (trm_mm_desc){.m = s, .n = d, .k = in, .lda = in, .ldc = d, .pack = &l->down});
+    make(k, &p->down[at],
+        (trm_mm_desc){.m = rows, .n = d, .k = in, .lda = in, .ldc = d, .pack = &l->down});
+}
+
+static void plan_forward(struct maker *k, trm_plan *p) {
+    const trm_config *c = k->net->c;
+    int s = p->s, d = c->hidden_size, in_t = trm_config_inner_t(c);
+    if (c->mlp_t) {
+        make(k, &p->mix_in[0],
+            (trm_mm_desc){
+                .m = 2 * in_t, .n = d, .k = s, .lda = s, .ldb = d, .ldc = d, .c_act = true});
+        make(k, &p->mix_out[0],
+            (trm_mm_desc){.m = s, .n = d, .k = in_t, .lda = in_t, .ldb = d, .ldc = d});
+    }
+    plan_rows(k, p, 0, s);
+    p->group = !p->seqs && s <= TRM_GROUP_POSITIONS ? TRM_GROUP : 1;
+    if (p->group > 1)
+        plan_rows(k, p, 1, p->group * s);
 }
 
 /* Query blocks: index 0 full, 1 the rest; a size that does not occur is not made. */
@@ -296,10 +318,10 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
 }
 
 static void plan_free(const trm_mm_lib *lib, trm_plan *p) {
-    trm_mm *all[] = {p->mix_in, p->mix_out, p->gate_up, p->down, p->qk[0], p->qk[1], p->pv[0],
-        p->pv[1], p->d_mix_in, p->d_mix_out, p->d_gate_up, p->d_down, p->w_mix_in, p->w_mix_out,
-        p->w_gate_up, p->w_down, p->dv[0], p->dv[1], p->dp[0], p->dp[1], p->dq[0], p->dq[1],
-        p->dk[0], p->dk[1]};
+    trm_mm *all[] = {p->mix_in[0], p->mix_in[1], p->mix_out[0], p->mix_out[1], p->gate_up[0],
+        p->gate_up[1], p->down[0], p->down[1], p->qk[0], p->qk[1], p->pv[0], p->pv[1], p->d_mix_in,
+        p->d_mix_out, p->d_gate_up, p->d_down, p->w_mix_in, p->w_mix_out, p->w_gate_up, p->w_down,
+        p->dv[0], p->dv[1], p->dp[0], p->dp[1], p->dq[0], p->dq[1], p->dk[0], p->dk[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             lib->free(all[i]);
