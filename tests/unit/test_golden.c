@@ -19,13 +19,15 @@ static double logit_tolerance(const char *backend) {
 
 static void close_to(
     const float *got, const float *want, size_t n, double tolerance, const char *what) {
-    double worst = 0, top = 0;
+    double top = 0;
     for (size_t i = 0; i < n; i++) {
-        worst = fmax(worst, fabs((double)got[i] - want[i]));
-        top = fmax(top, fabs((double)want[i]));
+        double size = fabs((double)want[i]);
+        top = size > top ? size : top;
     }
-    if (!(worst <= tolerance * top))
-        fail_msg("%s: off by %g of a largest %g", what, worst, top);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - (double)want[i]) <= tolerance * top))
+            fail_msg("%s: element %zu is %g, not %g, where the largest is %g", what, i,
+                (double)got[i], (double)want[i], top);
 }
 
 /* The naive product takes as long as all others together, and minutes under the sanitizers. Here
