@@ -67,8 +67,8 @@ def debian(*packages):
             f"--setup-hook=mkdir -p \"$1\"{ARCHIVES}; cp -l {archives}/*.deb \"$1\"{ARCHIVES}/ || cp {archives}/*.deb \"$1\"{ARCHIVES}/",
             "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--include=" + ",".join(packages),
-            "bookworm", new, *SUITES)
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            *(["--include=" + ",".join(packages)] if packages else []), "bookworm", new, *SUITES)
         os.rename(new, tar)
     return tar
 
