@@ -5,9 +5,15 @@
 
 #include "search.h"
 
-/* A digit that the model believes in less than this is not tried. Measured: 0.002 and 0.01 solve
- * a little less, 0.1 far less. */
-static const float least_belief = 0.005f;
+/* A digit that the model believes in less than this is not tried. The model is at times too sure,
+ * and then no assumption helps, so each round goes lower and longer than the one before. */
+static float least_belief(const trm_search *s) {
+    return 0.005f * powf(0.5f, (float)s->round);
+}
+
+static int attempts_of(const trm_search *s) {
+    return 32 << (s->round < 8 ? s->round : 8);
+}
 
 /* Stablemax (arXiv 2501.04697) over the digits, as the models are trained. */
 static void belief_of(float belief[10], const float *logits) {
@@ -22,11 +28,11 @@ static void belief_of(float belief[10], const float *logits) {
 }
 
 /* How promising a cell is to branch on: few digits in question, all of them likely. */
-static float promise(const float belief[10]) {
+static float promise(const float belief[10], float least) {
     int digits = 0;
     float entropy = 0;
     for (int d = 1; d <= 9; d++) {
-        digits += belief[d] > least_belief;
+        digits += belief[d] > least;
         entropy -= belief[d] * logf(belief[d]);
     }
     return digits < 2 ? -INFINITY : entropy - 10 * (float)digits;
@@ -39,6 +45,11 @@ void trm_search_clues(const trm_search *s, int node, trm_sudoku *puzzle) {
 
 int trm_search_take(trm_search *s) {
     int best = -1;
+    if (s->nodes && (!s->open || s->taken >= attempts_of(s))) {
+        s->nodes = s->open = s->taken = 0;
+        s->round++;
+    }
+    s->taken++;
     for (int i = 0; i < s->nodes; i++)
         if (s->node[i].open && (best < 0 || s->node[i].likely > s->node[best].likely))
             best = i;
@@ -63,14 +74,14 @@ static void add(trm_search *s, int parent, int cell, int digit, float likely) {
 void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
     const trm_sudoku_sym *back, float unsat) {
     trm_sudoku known = *puzzle;
-    float belief[10], best[10], most = -INFINITY, sum = 0;
+    float belief[10], best[10], most = -INFINITY, sum = 0, least = least_belief(s);
     int cell = -1;
     trm_search_clues(s, node, &known);
     for (int i = 0; i < TRM_SUDOKU_CELLS; i++) {
         if (known.cell[back->cell[i]])
             continue;
         belief_of(belief, logits + (ptrdiff_t)i * TRM_SUDOKU_VOCAB);
-        float p = promise(belief);
+        float p = promise(belief, least);
         if (p <= most)
             continue;
         most = p;
@@ -80,10 +91,10 @@ void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const 
     if (cell < 0)
         return;
     for (int d = 1; d <= 9; d++)
-        sum += best[d] > least_belief ? best[d] : 0;
+        sum += best[d] > least ? best[d] : 0;
     /* Doubt counts twice: the searches' wrong assumptions outnumber the training's. */
     float likely = (node < 0 ? 0 : s->node[node].likely) - 2 * log1pf(expf(unsat));
     for (int d = 1; d <= 9; d++)
-        if (best[d] > least_belief)
+        if (best[d] > least)
             add(s, node, back->cell[cell], back->digit[d], likely + logf(best[d] / sum));
 }

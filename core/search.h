@@ -4,7 +4,8 @@
 
 #include "trm/task.h"
 
-/* Takes the likeliest open assumption out; its node, or -1. */
+/* Takes the likeliest open assumption out; its node, or -1. Where none is left, or a round's
+ * attempts are spent, the search begins again and believes the model less: all nodes are gone. */
 int trm_search_take(trm_search *s);
 /* Writes into `puzzle` the clues that `node` (-1 = none) and its ancestors assume. */
 void trm_search_clues(const trm_search *s, int node, trm_sudoku *puzzle);

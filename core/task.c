@@ -10,7 +10,7 @@ enum { BROKEN_UNKNOWN = 1 << 20 };
 void trm_policy_defaults(trm_policy *p, trm_kind kind) {
     *p = (trm_policy){.max_steps = 16, .attempts = 32, .halt = TRM_HALT_AUTO};
     if (kind == TRM_KIND_SUDOKU)
-        *p = (trm_policy){.max_steps = 8, .attempts = 512, .halt = TRM_HALT_AUTO};
+        *p = (trm_policy){.max_steps = 6, .attempts = 512, .halt = TRM_HALT_AUTO};
 }
 
 static void begin(trm_task *t, trm_kind kind, const trm_policy *p) {
@@ -82,6 +82,7 @@ static int load_sudoku(trm_lane *l, trm_task *t, trm_engine *e, trm_error *err) 
         trm_sudoku_sym_random(&l->sym, &rng);
     }
     l->node = trm_search_take(&t->search);
+    l->round = t->search.round;
     trm_search_clues(&t->search, l->node, &puzzle);
     trm_sudoku_sym_apply(&image, &l->sym, &puzzle);
     trm_sudoku_encode(&image, tokens);
@@ -249,7 +250,7 @@ static void branch(const trm_lane *l, const trm_engine *e) {
     trm_task *t = l->task;
     const float *logits = trm_engine_logits(e, l->slot);
     trm_sudoku_sym back;
-    if (!searches(t) || !logits)
+    if (!searches(t) || !logits || l->round != t->search.round)
         return;
     trm_sudoku_sym_inverse(&back, &l->sym);
     bool doubts = trm_engine_model(e)->config.unsat_head;

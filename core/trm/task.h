@@ -6,9 +6,10 @@
  *   - a Sudoku attempt that ends unsolved leaves its logits, if the engine keeps them, as
  *     assumptions for further attempts: of the cell with the fewest digits in question, each
  *     digit as one more clue. The likeliest open assumption (the product of the model's beliefs
- *     on the way to it, and of its trust that there still is an answer) comes first. Only the model
- * reasons here: no code eliminates candidates, and the answer is checked against the puzzle as it
- * was asked;
+ *     on the way to it, and of its trust that there still is an answer) comes first. After 32
+ *     attempts, then 64 and so on, or when none is left, the search begins again and takes digits
+ *     seriously that the model believes in less. Only the model reasons here: no code eliminates
+ *     candidates, and the answer is checked against the puzzle as it was asked;
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
  *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
  *     when the halt logit passes the model's threshold, or where assumptions are made when
@@ -51,6 +52,7 @@ typedef struct trm_policy {
 enum { TRM_SEARCH_NODES = 1536 };
 typedef struct trm_search {
     int nodes, open;
+    int round, taken; /* searches begun before this one; attempts of this one */
     struct trm_assumption {
         int16_t parent;
         uint8_t cell;
@@ -85,7 +87,7 @@ typedef struct trm_task {
 typedef struct trm_lane {
     trm_task *task;
     int slot, attempt, steps;
-    int node;           /* Sudoku: what it assumes, -1 = nothing */
+    int node, round;    /* Sudoku: what it assumes, -1 = nothing, in which search */
     uint8_t last[81];   /* Sudoku: its answer before this step */
     trm_sudoku_sym sym; /* Sudoku: puzzle -> image */
     int maze_sym;

@@ -126,6 +126,34 @@ static void test_a_full_tree_takes_no_more(void **state) {
     assert_int_equal(search.open, TRM_SEARCH_NODES);
 }
 
+/* 6 is believed at 0.003: too little for the first round, enough for the second. */
+static void test_where_nothing_is_left_the_model_is_believed_less(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 0.25f);
+    believe(7, 6, 0.00375f);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    assert_int_equal(search.open, 2);
+    assert_true(trm_search_take(&search) >= 0 && trm_search_take(&search) >= 0);
+    assert_int_equal(trm_search_take(&search), -1);
+    assert_int_equal(search.round, 1);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    assert_int_equal(search.open, 3);
+}
+
+static void test_a_round_ends_when_its_attempts_are_spent(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 1);
+    for (int i = 0; i < 40; i++)
+        trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    for (int i = 0; i < 32; i++)
+        assert_true(trm_search_take(&search) >= 0);
+    assert_int_equal(trm_search_take(&search), -1);
+    assert_int_equal(search.round, 1);
+    assert_int_equal(search.nodes, 0);
+}
+
 /* A second attempt waits for what the first leaves to assume, unless none is running. */
 static void test_what_to_assume_is_waited_for(void **state) {
     (void)state;
@@ -154,6 +182,8 @@ int main(void) {
         cmocka_unit_test(test_doubt_puts_what_rests_on_it_last),
         cmocka_unit_test(test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame),
         cmocka_unit_test(test_a_full_tree_takes_no_more),
+        cmocka_unit_test(test_where_nothing_is_left_the_model_is_believed_less),
+        cmocka_unit_test(test_a_round_ends_when_its_attempts_are_spent),
         cmocka_unit_test(test_what_to_assume_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
