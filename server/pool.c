@@ -23,6 +23,7 @@ struct station { /* one model on one worker */
     struct lane *lane;
     int *slot;
     int slots, busy;
+    trmd_share share;
 };
 
 struct worker {
@@ -253,13 +254,28 @@ static bool replace(struct worker *k, int model, const trm_error *why) {
     return true;
 }
 
+/* Which slots make the next step: all, or first attempts without the later ones, but for those
+ * that find a processor idle. A GPU's step costs the same for few and many. */
+static int choose(const struct worker *k, struct station *s, bool *first) {
+    int firsts = 0, all = 0, n = 0;
+    for (int i = 0; i < s->slots; i++) {
+        all += s->lane[i].work != NULL;
+        firsts += s->lane[i].work && s->lane[i].lane.attempt == 0;
+    }
+    bool apart = all > k->threads && !trm_engine_on_gpu(s->engine);
+    *first = trmd_share_first(&s->share, apart ? firsts : 0, all - firsts);
+    int later = *first ? (k->threads - firsts % k->threads) % k->threads : all - firsts;
+    for (int i = 0; i < s->slots; i++)
+        if (s->lane[i].work && (s->lane[i].lane.attempt == 0 || later-- > 0))
+            s->slot[n++] = i;
+    return n;
+}
+
 static void step(struct worker *k, int model) {
     struct station *s = &k->station[model];
     trm_error err;
-    int n = 0;
-    for (int i = 0; i < s->slots; i++)
-        if (s->lane[i].work)
-            s->slot[n++] = i;
+    bool first;
+    int n = choose(k, s, &first);
     uint64_t began = trmd_now();
     if (trm_engine_step(s->engine, s->slot, n, &err)) {
         bool replaced = replace(k, model, &err);
@@ -274,6 +290,7 @@ static void step(struct worker *k, int model) {
     }
     uint64_t spent = trmd_now() - began;
     trmd_turn_spent(&k->turns, model, spent);
+    trmd_share_spent(&s->share, first, spent);
     count_step(k, model, n, spent);
     for (int i = 0; i < n; i++)
         advance(k, s, s->slot[i]);

@@ -277,6 +277,21 @@ int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s) {
     return seconds < 1 ? 1 : seconds > 60 ? 60 : (int)seconds;
 }
 
+/* So much ahead they may be: a puzzle that comes makes its first steps at once. */
+enum { HEADSTART_NS = 10 * 1000 * 1000 };
+
+bool trmd_share_first(trmd_share *h, int firsts, int later) {
+    h->both = firsts > 0 && later > 0;
+    if (!h->both)
+        h->ahead = 0;
+    return firsts > 0 && h->ahead < HEADSTART_NS;
+}
+
+void trmd_share_spent(trmd_share *h, bool first, uint64_t ns) {
+    if (h->both)
+        h->ahead += first ? (int64_t)ns : -(int64_t)ns;
+}
+
 /* Whoever comes back to work starts level with the one who has had least. */
 int trmd_turn_next(trmd_turns *t, const bool *busy, int n) {
     uint64_t least = UINT64_MAX;

@@ -92,6 +92,17 @@ bool trmd_sched_idle(const trmd_sched *s);
  * which they have been leaving, 1 to 60. */
 int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s);
 
+/* First attempts may make steps without the later ones beside them, or every step of an easy puzzle
+ * would cost what a batch of hard ones does. Later attempts have half of the time all the same. */
+typedef struct trmd_share {
+    bool both;     /* both were there at the last choice */
+    int64_t ahead; /* ns that steps of first attempts have had more since */
+} trmd_share;
+
+/* Do the first attempts make the next step without the later ones, of which there are so many? */
+bool trmd_share_first(trmd_share *h, int firsts, int later);
+void trmd_share_spent(trmd_share *h, bool first, uint64_t ns);
+
 /* Turns: which model makes the next step. Those that have work share the time, whatever their
  * steps cost; one that had none does not save its time up. */
 typedef struct trmd_turns {

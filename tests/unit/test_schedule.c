@@ -288,6 +288,38 @@ static void test_easy_puzzles_do_not_wait_for_hard_ones(void **state) {
     assert_in_range(worst_wait(60, 4000), 0, 16);
 }
 
+static void test_a_puzzle_that_comes_does_not_pay_for_hard_ones(void **state) {
+    const uint64_t ms = 1000 * 1000;
+    trmd_share h = {0};
+    (void)state;
+    assert_false(trmd_share_first(&h, 0, 24)); /* hard ones alone */
+    trmd_share_spent(&h, false, 500 * ms);
+    for (int i = 0; i < 3; i++) { /* an easy one comes and is solved in three steps */
+        assert_true(trmd_share_first(&h, 1, 24));
+        trmd_share_spent(&h, true, 2 * ms);
+    }
+}
+
+static void test_a_stream_of_easy_puzzles_leaves_half_of_the_time(void **state) {
+    const uint64_t ms = 1000 * 1000, cost[2] = {20 * ms, 2 * ms};
+    uint64_t spent[2] = {0, 0};
+    trmd_share h = {0};
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        bool first = trmd_share_first(&h, 2, 24);
+        trmd_share_spent(&h, first, cost[first]);
+        spent[first] += cost[first];
+    }
+    assert_true(spent[0] > 9 * (spent[0] + spent[1]) / 20);
+    assert_true(spent[1] > 9 * (spent[0] + spent[1]) / 20);
+    assert_false(trmd_share_first(&h, 0, 24)); /* what hard ones use alone is nobody's debt */
+    trmd_share_spent(&h, false, 5000 * ms);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(trmd_share_first(&h, 2, 24), i < 5);
+        trmd_share_spent(&h, i < 5, cost[i < 5]);
+    }
+}
+
 static void test_kinds_share_the_time_and_not_the_steps(void **state) {
     (void)state;
     static const uint64_t cost[3] = {1000, 50000, 3000};
@@ -326,6 +358,8 @@ int main(void) {
         cmocka_unit_test(test_models_have_queues_of_their_own),
         cmocka_unit_test(test_retry_after_is_bounded),
         cmocka_unit_test(test_easy_puzzles_do_not_wait_for_hard_ones),
+        cmocka_unit_test(test_a_puzzle_that_comes_does_not_pay_for_hard_ones),
+        cmocka_unit_test(test_a_stream_of_easy_puzzles_leaves_half_of_the_time),
         cmocka_unit_test(test_kinds_share_the_time_and_not_the_steps),
         cmocka_unit_test(test_equal_work_is_done_once_but_takes_its_places),
         cmocka_unit_test(test_other_options_are_other_work),
