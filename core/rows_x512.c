@@ -133,9 +133,36 @@ static void swiglu_back(void *gu, const void *dh, int rows, int n) {
     }
 }
 
+/* Heads of 32 channels in blocks of 16, whose pairs lie in one register: what a channel meets is
+ * a quarter of the register away, and all heads share a row's angles. */
+static void rope_two_blocks(void *x, int rows, int ld, int heads, const float *cs, float sign) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 8, 10, 12, 14, 8, 10, 12, 14);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    const __m512 turn = _mm512_mask_blend_ps(0x0F0F, _mm512_set1_ps(sign), _mm512_set1_ps(-sign));
+    for (int r = 0; r < rows; r++, cs += 32) {
+        __m512 c = _mm512_loadu_ps(cs), s = _mm512_loadu_ps(cs + 16);
+        pair co = {_mm512_permutexvar_ps(even, c), _mm512_permutexvar_ps(odd, c)};
+        pair si = {_mm512_mul_ps(turn, _mm512_permutexvar_ps(even, s)),
+            _mm512_mul_ps(turn, _mm512_permutexvar_ps(odd, s))};
+        for (int h = 0; h < heads; h++) {
+            uint16_t *at = (uint16_t *)x + (ptrdiff_t)r * ld + (ptrdiff_t)h * 32;
+            pair v = get_pair(at, 32);
+            __m512 other_even = _mm512_shuffle_f32x4(v.even, v.even, 0xB1);
+            __m512 other_odd = _mm512_shuffle_f32x4(v.odd, v.odd, 0xB1);
+            v.even = _mm512_fmadd_ps(v.even, co.even, _mm512_mul_ps(other_even, si.even));
+            v.odd = _mm512_fmadd_ps(v.odd, co.odd, _mm512_mul_ps(other_odd, si.odd));
+            put_pair(at, v, 32);
+        }
+    }
+}
+
 static void rope(
     void *x, int rows, int ld, int heads, int hd, int block, const float *cs, float sign) {
     int half = block / 2, blocks = hd / block;
+    if (hd == 32 && block == 16) {
+        rope_two_blocks(x, rows, ld, heads, cs, sign);
+        return;
+    }
     for (int r = 0; r < rows; r++)
         for (int h = 0; h < heads * blocks; h++) {
             const float *c = cs + (ptrdiff_t)r * hd + (ptrdiff_t)(h % blocks) * half;

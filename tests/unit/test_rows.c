@@ -141,7 +141,7 @@ static void heads_agree(const trm_rows *r, const trm_rows *generic, int hd, doub
     for (int i = 0; i < n; i++)
         f[i] = (float)trm_rng_normal(&rng);
     r->to_act(qkv, f, (size_t)n);
-    for (int kernel = 0; kernel < 4; kernel++)
+    for (int kernel = 0; kernel < 6; kernel++)
         for (int i = 0; i < 2; i++) {
             const trm_rows *t = i ? r : generic;
             if (kernel == 0)
@@ -150,11 +150,15 @@ static void heads_agree(const trm_rows *r, const trm_rows *generic, int hd, doub
                 t->units_back(out, qkv, qkv, WIDE, hd, 0.5f);
             else if (kernel == 2)
                 t->near(out, qkv, near, ROWS, WIDE, hd, 0.5f);
-            else
+            else if (kernel == 3)
                 t->near_back(out, acc, qkv, qkv, near, ROWS, WIDE, hd, 0.5f);
+            else { /* any numbers do for angles */
+                memcpy(out, qkv, (size_t)n * r->act_size);
+                t->rope(out, ROWS, 3 * WIDE * hd, 2 * WIDE, hd, kernel == 4 ? hd : hd / 2, f, -1);
+            }
             t->from_act(i ? b : a, out, (size_t)n);
             if (i)
-                same(b, a, kernel % 2 ? n : n / 3, tolerance, r->isa);
+                same(b, a, kernel % 2 || kernel == 4 ? n : n / 3, tolerance, r->isa);
         }
 }
 
