@@ -17,7 +17,7 @@
 
 #include "trm/train.h"
 
-enum { TRM_DEVICE_ABI = 2 };
+enum { TRM_DEVICE_ABI = 3 };
 
 typedef struct trm_device trm_device;
 
@@ -36,10 +36,10 @@ typedef struct trm_device_options {
     const trm_recipe *recipe;
 } trm_device_options;
 
-/* A puzzle for a slot. `s` positions, padding included; `places` tables as trm_places() makes
+/* A puzzle for a slot. `real` positions, with padding `s`; `places` tables as trm_places() makes
  * them, NULL where the model needs none. */
 typedef struct trm_device_input {
-    int cells, s, puzzle;
+    int cells, real, s, puzzle;
     const int32_t *tokens; /* (cells) */
     const float *rope;     /* (s, hd) */
     const int32_t *near;   /* (4, s) */
@@ -115,7 +115,7 @@ typedef const trm_device_lib *trm_device_entry(void);
 /* The library that has this backend ("auto" and NULL: its best), or NULL: then a CPU backend
  * is meant, or none. */
 const trm_device_lib *trm_device_find(const char *backend);
-/* Are there device kernels for this kind of model? Not yet for frames and candidates. */
+/* Are there device kernels for this kind of model? Not yet for frames. */
 bool trm_device_takes(const trm_config *c);
 /* What opening a model takes; the caller adds what else it wants. */
 trm_device_options trm_device_options_of(const trm_model *m, const char *backend, int slots);

@@ -91,8 +91,7 @@ static int make_work(trm_engine *e, int threads, trm_error *err) {
 /* Slots come last: the device may have room for fewer than were asked for. */
 static int make_device(trm_engine *e, const char *backend, trm_error *err) {
     if (!trm_device_takes(&e->model->config))
-        return trm_fail(
-            err, TRM_E_UNSUPPORTED, "models with frames or candidates run on the CPU backends");
+        return trm_fail(err, TRM_E_UNSUPPORTED, "models with frames run on the CPU backends");
     trm_device_options o = trm_device_options_of(e->model, backend, e->slots);
     o.keep_logits = e->keep_logits;
     int r = e->lib->open(&e->device, &o, err);
@@ -265,6 +264,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     if (e->device) {
         trm_device_input puzzle = {.cells = s->cells,
+            .real = trm_config_span(c, s->cells),
             .s = s->s,
             .puzzle = in->puzzle_identifier,
             .tokens = in->tokens,

@@ -10,8 +10,7 @@ int trm_learner_new(trm_learner **out, const trm_device_lib *lib, const char *ba
     trm_device_options o = trm_device_options_of(m, backend, r->batch);
     size_t n = (size_t)r->batch, members = (size_t)trm_team_size(team);
     if (!trm_device_takes(&m->config))
-        return trm_fail(
-            err, TRM_E_UNSUPPORTED, "models with frames or candidates are trained on the CPU");
+        return trm_fail(err, TRM_E_UNSUPPORTED, "models with frames are trained on the CPU");
     trm_learner *k = calloc(1, sizeof *k);
     if (!k)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for training");
@@ -113,6 +112,7 @@ static void load(trm_learner *k, int i) {
     trm_lesson *l = &k->lesson[i];
     trm_lesson_places(l, k->c);
     const trm_device_input in = {.cells = l->cells,
+        .real = trm_config_span(k->c, l->cells),
         .s = l->s,
         .puzzle = l->puzzle,
         .tokens = l->tokens,

@@ -2,8 +2,14 @@
 #ifndef TRM_ROWS_UNITS_H
 #define TRM_ROWS_UNITS_H
 
+#ifdef __CUDACC__
+#define TRM_UNITS static __host__ __device__ __forceinline__
+#else
+#define TRM_UNITS static inline
+#endif
+
 /* Cell i of unit u of a kind: rows 0, columns 1, boxes 2. */
-static inline int trm_unit_cell(int kind, int u, int i) {
+TRM_UNITS int trm_unit_cell(int kind, int u, int i) {
     if (kind == 0)
         return u * 9 + i;
     if (kind == 1)
@@ -11,14 +17,14 @@ static inline int trm_unit_cell(int kind, int u, int i) {
     return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
 }
 
-static inline void trm_unit_cells(int row[9], int kind, int u) {
+TRM_UNITS void trm_unit_cells(int row[9], int kind, int u) {
     for (int i = 0; i < 9; i++)
         row[i] = trm_unit_cell(kind, u, i);
 }
 
 /* The candidates of unit u (0..80) of a kind: of a cell 0, of a digit in a row 1, column 2, box 3.
  * Candidate 9 cell + digit - 1. */
-static inline void trm_unit_candidates(int row[9], int kind, int u) {
+TRM_UNITS void trm_unit_candidates(int row[9], int kind, int u) {
     for (int i = 0; i < 9; i++)
         row[i] = kind == 0 ? 9 * u + i : 9 * trm_unit_cell(kind - 1, u / 9, i) + u % 9;
 }

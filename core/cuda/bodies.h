@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "rows_units.h"
 
 enum { TRM_SCRATCH = 192 };
 
@@ -135,13 +136,12 @@ TRM_BODY gather(const trm_k_gather *a, long row, int lane, float *scratch) {
     (void)scratch;
     place_of(a->shape, row, &i, &p);
     int slot = a->list[i];
-    trm_k_slot none = {0, 0, 1}, what = slot < 0 ? none : a->slot[slot];
-    int real = slot < 0 ? 0 : a->prefix + what.cells;
+    trm_k_slot none = {0, 0, 0, 1}, what = slot < 0 ? none : a->slot[slot];
     long at = ((long)slot * a->max_s + p) * a->d, to = row * a->d;
     trm_four zero = {{0, 0, 0, 0}};
     for (int c = 4 * lane; c < a->d; c += 4 * TRM_LANES) {
         trm_four y = zero, z = zero;
-        if (what.fresh ? p < real : 1) {
+        if (what.fresh ? p < what.real : 1) {
             y = four_get(what.fresh ? a->y0 + c : a->slot_y + at + c);
             z = four_get(what.fresh ? a->z0 + c : a->slot_z + at + c);
         }
@@ -166,17 +166,26 @@ TRM_BODY scatter(const trm_k_scatter *a, long row, int lane, float *scratch) {
         a->slot[slot].fresh = 0;
 }
 
+/* The row of the embedding that a position after the prefix shows: its token, or of a candidate
+ * whether its cell is open (0), holds it (1) or another digit (2). */
+TRM_INLINE int shown_at(const int *tokens, int at, int per_cell) {
+    int given = tokens[at / per_cell] - 1; /* tokens 2..10 are digits */
+    if (per_cell == 1)
+        return tokens[at];
+    return given < 1 ? 0 : given == at % per_cell + 1 ? 1 : 2;
+}
+
 TRM_BODY embed(const trm_k_embed *a, long row, int lane, float *scratch) {
     int i, p;
     (void)scratch;
     place_of(a->shape, row, &i, &p);
-    int slot = a->list[i], cell = p - a->prefix;
-    trm_k_slot none = {0, 0, 0}, what = slot < 0 ? none : a->slot[slot];
-    bool real = slot >= 0 && cell < what.cells;
+    int slot = a->list[i], at = p - a->prefix;
+    trm_k_slot none = {0, 0, 0, 0}, what = slot < 0 ? none : a->slot[slot];
+    bool real = p < what.real;
     const float *from = NULL;
     int have = 0;
-    if (real && cell >= 0) {
-        from = a->emb + (long)a->tokens[(long)slot * a->l + cell] * a->d;
+    if (real && at >= 0) {
+        from = a->emb + (long)shown_at(a->tokens + (long)slot * a->l, at, a->per_cell) * a->d;
         have = a->d;
     } else if (real && a->puzzle) {
         from = a->puzzle + (long)what.puzzle * a->ndim + (long)p * a->d;
@@ -190,16 +199,24 @@ TRM_BODY embed(const trm_k_embed *a, long row, int lane, float *scratch) {
     }
 }
 
+/* As in net.c: next to nothing in a softmax or stablemax. */
+#define TRM_NO_DIGIT (-1e6f)
+
 TRM_BODY head(const trm_k_head *a, long row, int lane, float *scratch) {
     int i, p;
     (void)scratch;
     place_of(a->shape, row, &i, &p);
-    int cell = p - a->prefix, slot = a->list[i];
-    if (cell < 0 || cell >= a->l)
+    int at = p - a->prefix, slot = a->list[i], per_cell = a->per_cell;
+    if (at < 0 || at >= a->l * per_cell)
         return;
-    float *to = a->logits + ((long)i * a->l + cell) * a->v;
-    bool real = slot >= 0 && cell < a->slot[slot].cells;
-    for (int v = 0; v < a->v; v++) {
+    float *to = a->logits + ((long)i * a->l + at / per_cell) * a->v;
+    bool real = slot >= 0 && p < a->slot[slot].real;
+    if (per_cell > 1) {
+        if (lane == 0 && at % per_cell == 0)
+            to[0] = to[1] = TRM_NO_DIGIT;
+        to += 2 + at % per_cell;
+    }
+    for (int v = 0; v < (per_cell > 1 ? 1 : a->v); v++) {
         float sum = 0;
         for (int c = 4 * lane; real && c < a->d; c += 4 * TRM_LANES) {
             trm_four x = four_get(a->y + row * a->d + c), w = four_get(a->w + (long)v * a->d + c);
@@ -232,7 +249,7 @@ TRM_BODY q_head(const trm_k_q_head *a, long i, int lane, float *scratch) {
     float sum[2] = {0, 0};
     (void)scratch;
     if (slot >= 0 && a->mean)
-        rows = a->prefix + a->slot[slot].cells;
+        rows = a->slot[slot].real;
     for (int p = 0; p < rows; p++) {
         const float *y = a->y + row_of(a->shape, i, p) * a->d;
         for (int c = lane; c < a->d; c += TRM_LANES) {
@@ -245,15 +262,6 @@ TRM_BODY q_head(const trm_k_q_head *a, long i, int lane, float *scratch) {
         if (lane == 0)
             a->q[2 * i + k] = q;
     }
-}
-
-/* Cells of unit u of kind 0 row, 1 column, 2 box. */
-TRM_INLINE int unit_cell(int kind, int u, int i) {
-    if (kind == 0)
-        return u * 9 + i;
-    if (kind == 1)
-        return i * 9 + u;
-    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
 }
 
 #define ACT float

@@ -118,7 +118,7 @@ TRM_BODY FN(unheads)(const trm_k_unheads *a, long row, int lane, float *scratch)
 TRM_BODY FN(softmax)(const trm_k_softmax *a, long row, int lane, float *scratch) {
     long pair = row / a->s;
     int slot = a->list[a->first + pair / a->h];
-    int keys = slot < 0 ? a->s : a->prefix + a->slot[slot].cells;
+    int keys = slot < 0 ? a->s : a->slot[slot].real;
     const float *s = a->scores + row * a->ld;
     ACT *p = (ACT *)a->p + row * a->ld;
     float lse;
@@ -144,8 +144,8 @@ TRM_BODY FN(softmax)(const trm_k_softmax *a, long row, int lane, float *scratch)
 TRM_INLINE void FN(unit_dots)(
     float *s, const ACT *q, const ACT *k, int ldq, int ldk, int kind, int u, int hd, int lane) {
     for (int n = lane; n < 81; n += TRM_LANES) {
-        const ACT *a = q + (long)unit_cell(kind, u, n / 9) * ldq;
-        const ACT *b = k + (long)unit_cell(kind, u, n % 9) * ldk;
+        const ACT *a = q + (long)trm_unit_cell(kind, u, n / 9) * ldq;
+        const ACT *b = k + (long)trm_unit_cell(kind, u, n % 9) * ldk;
         float sum = 0;
         for (int c = 0; c < hd; c++)
             sum += GET(a[c]) * GET(b[c]);
@@ -175,8 +175,8 @@ TRM_INLINE void FN(unit_mix)(ACT *out, const float *w, const ACT *v, int ldo, in
         float sum = 0;
         for (int j = 0; j < 9; j++)
             sum += w[transposed ? j * 9 + i : i * 9 + j] *
-                   GET(v[(long)unit_cell(kind, u, j) * ldv + c]);
-        out[(long)unit_cell(kind, u, i) * ldo + c] = PUT(sum);
+                   GET(v[(long)trm_unit_cell(kind, u, j) * ldv + c]);
+        out[(long)trm_unit_cell(kind, u, i) * ldo + c] = PUT(sum);
     }
 }
 
@@ -193,17 +193,30 @@ TRM_BODY FN(units)(const trm_k_units *a, long item, int lane, float *scratch) {
         false, lane);
 }
 
-TRM_BODY FN(unit_means)(const trm_k_unit_means *a, long item, int lane, float *scratch) {
-    int u = (int)(item % 9), kind = (int)(item / 9 % 3), third = a->n / 3;
-    ACT *h = (ACT *)a->h + item / 27 * 81 * a->n + (long)kind * third;
-    (void)scratch;
-    for (int c = lane; c < third; c += TRM_LANES) {
+/* `many` channels of nine rows become their means. */
+TRM_INLINE void FN(average)(ACT *h, const int row[9], int n, int many, int lane) {
+    for (int c = lane; c < many; c += TRM_LANES) {
         float sum = 0;
         for (int i = 0; i < 9; i++)
-            sum += GET(h[(long)unit_cell(kind, u, i) * a->n + c]);
+            sum += GET(h[(long)row[i] * n + c]);
         for (int i = 0; i < 9; i++)
-            h[(long)unit_cell(kind, u, i) * a->n + c] = PUT(sum * (1.0f / 9.0f));
+            h[(long)row[i] * n + c] = PUT(sum * (1.0f / 9.0f));
     }
+}
+
+TRM_BODY FN(unit_means)(const trm_k_unit_means *a, long item, int lane, float *scratch) {
+    int row[9], kind = (int)(item / 9 % 3), third = a->n / 3;
+    (void)scratch;
+    trm_unit_cells(row, kind, (int)(item % 9));
+    FN(average)((ACT *)a->h + item / 27 * 81 * a->n + (long)kind * third, row, a->n, third, lane);
+}
+
+TRM_BODY FN(candidate_means)(const trm_k_candidate_means *a, long item, int lane, float *scratch) {
+    int row[9], kind = (int)(item / 81 % 4), quarter = a->n / 4;
+    ACT *h = (ACT *)a->h + item / 324 * 729 * a->n + (long)kind * quarter;
+    (void)scratch;
+    trm_unit_candidates(row, kind, (int)(item % 81));
+    FN(average)(h, row, a->n, quarter, lane);
 }
 
 TRM_BODY FN(shift)(const trm_k_shift *a, long row, int lane, float *scratch) {

@@ -60,21 +60,23 @@ TRM_BODY loss(const trm_k_loss *a, long row, int lane, float *scratch) {
     int i, p;
     (void)scratch;
     place_of(a->shape, row, &i, &p);
-    int cell = p - a->prefix, slot = a->list[i], v = a->v;
+    int slot = a->list[i], at = p - a->prefix, cell = at / a->per_cell, v = a->v;
     int cells = slot < 0 ? 0 : a->slot[slot].cells;
     float *dl = a->dl + row * a->ld;
     for (int j = lane; j < a->ld; j += TRM_LANES)
         dl[j] = 0;
-    if (cell < 0 || cell >= cells)
+    if (at < 0 || cell >= cells)
         return;
     const int *labels = a->labels + (long)slot * a->l;
     const float *x = a->logits + ((long)i * a->l + cell) * v;
     int label = labels[cell], counted = counted_of(labels, cells, lane), best = 0;
-    long at = (long)i * a->l + cell;
+    int own = a->per_cell > 1 ? 2 + at % a->per_cell : -1; /* the logit of a candidate */
+    bool tells = lane == 0 && at % a->per_cell == 0;       /* one row tells of the cell */
+    long to = (long)i * a->l + cell;
     if (label < 0) {
-        if (lane == 0) {
-            a->loss[at] = 0;
-            a->right[at] = 0;
+        if (tells) {
+            a->loss[to] = 0;
+            a->right[to] = 0;
         }
         return;
     }
@@ -90,12 +92,13 @@ TRM_BODY loss(const trm_k_loss *a, long row, int lane, float *scratch) {
         double want = a->smoothing / v + (j == label ? 1 - a->smoothing : 0);
         if (want > 0)
             loss -= want * log(s / sum);
-        dl[j] = (float)(k * (ds / sum - want * ds / s));
+        if (own < 0 || j == own)
+            dl[own < 0 ? j : 0] = (float)(k * (ds / sum - want * ds / s));
     }
     loss = lanes_sum_double(loss);
-    if (lane == 0) {
-        a->loss[at] = loss;
-        a->right[at] = best == label;
+    if (tells) {
+        a->loss[to] = loss;
+        a->right[to] = best == label;
     }
 }
 
@@ -141,9 +144,9 @@ TRM_BODY share(const trm_k_share *a, long row, int lane, float *scratch) {
     int i, p;
     (void)scratch;
     place_of(a->shape, row, &i, &p);
-    int slot = a->list[i], real = slot < 0 ? 0 : a->mean ? a->prefix + a->slot[slot].cells : 1;
+    int slot = a->list[i], real = slot < 0 ? 0 : a->mean ? a->slot[slot].real : 1;
     for (int h = lane; h < 2; h += TRM_LANES)
-        a->dl[row * a->ld + a->v + h] = p < real ? a->dq[2 * i + h] / (float)real : 0.0f;
+        a->dl[row * a->ld + a->at + h] = p < real ? a->dq[2 * i + h] / (float)real : 0.0f;
 }
 
 TRM_BODY sum(const trm_k_sum *a, long item, int lane, float *scratch) {
@@ -160,11 +163,11 @@ TRM_BODY one_hot(const trm_k_one_hot *a, long row, int lane, float *scratch) {
     int i, p;
     (void)scratch;
     place_of(a->shape, row, &i, &p);
-    int slot = a->list[i], cell = p - a->prefix;
-    bool real = slot >= 0 && cell >= 0 && cell < a->slot[slot].cells;
-    int token = real ? a->tokens[(long)slot * a->l + cell] : -1;
+    int slot = a->list[i], at = p - a->prefix;
+    bool real = slot >= 0 && at >= 0 && p < a->slot[slot].real;
+    int shown = real ? shown_at(a->tokens + (long)slot * a->l, at, a->per_cell) : -1;
     for (int j = lane; j < a->ld; j += TRM_LANES)
-        a->hot[row * a->ld + j] = j == token ? a->scale : 0.0f;
+        a->hot[row * a->ld + j] = j == shown ? a->scale : 0.0f;
 }
 
 TRM_BODY pos_back(const trm_k_pos_back *a, long item, int lane, float *scratch) {
@@ -174,7 +177,7 @@ TRM_BODY pos_back(const trm_k_pos_back *a, long item, int lane, float *scratch) 
         double all = 0;
         for (int i = 0; i < a->shape.b; i++) {
             int slot = a->list[i];
-            if (slot >= 0 && p < a->prefix + a->slot[slot].cells)
+            if (slot >= 0 && p < a->slot[slot].real)
                 all += a->de[row_of(a->shape, i, p) * a->d + c];
         }
         a->dpos[(long)p * a->d + c] += a->scale * (float)all;

@@ -61,9 +61,11 @@ struct trm_device {
     bool keep_logits, dense, near_table, gated; /* as trm_device_options */
     bool learning;                              /* memory for training is there or asked for */
     int slots, places;                          /* places: of the batch, no more than slots */
-    int max_s, d, in, in_t, wide, mixed, hd;    /* wide, mixed: trm_config_mix_in(), _out() */
-    int act;                                    /* bytes of an element */
-    float *w;                                   /* flat, f32 */
+    int per_cell;                            /* positions of a cell: 9 where they are candidates */
+    int shown, told;                         /* rows of the embedding, and of lm_head */
+    int max_s, d, in, in_t, wide, mixed, hd; /* wide, mixed: trm_config_mix_in(), _out() */
+    int act;                                 /* bytes of an element */
+    float *w;                                /* flat, f32 */
     trm_gpu_layer *layer;
     const float *embed, *pos, *puzzle, *lm_head, *q_head, *q_bias, *h_init, *l_init;
     /* slots, and their mirrors in pinned memory; rope and near have one table for all where
@@ -135,6 +137,9 @@ trm_gpu_side trm_gpu_heads_side(const trm_device *g, int part, int first);
 trm_gpu_side trm_gpu_score_side(const trm_device *g, void *scores);
 void trm_gpu_pairs(trm_device *g, int pairs, int n, int k, trm_gpu_side a, trm_gpu_side b,
     trm_gpu_side c, int flags);
+
+/* What unit means and candidates take from other positions, in place; its own gradient. */
+void trm_gpu_means(trm_device *g, void *h);
 
 /* gpu_back.c: gradient of a taped pass: learn->g goes in as dL/d(output), comes out as
  * dL/d(input); gradients of weights are added to learn->grads. */

@@ -74,8 +74,7 @@ static void *gated_back(trm_device *g, const trm_gpu_place *p, void *datt) {
         trm_dev_shift(g->dev, &a, trm_gpu_rows(g));
         dh = g->mix;
     } else {
-        trm_k_unit_means a = {datt, g->mixed};
-        trm_dev_unit_means(g->dev, &a, (long)g->shape.b * 27);
+        trm_gpu_means(g, datt);
     }
     swiglu_back(g, p->qkv, dh, trm_gpu_rows(g), g->mixed);
     return p->qkv;

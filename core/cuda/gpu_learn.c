@@ -16,7 +16,7 @@ static float *grad(const trm_device *g, trm_role role) {
 /* Logits, losses, and the gradients of both heads' outputs in dl. */
 static void losses(trm_device *g) {
     trm_gpu_learning *t = g->learn;
-    int l = g->c.seq_len, v = g->c.vocab_size, prefix = g->c.puzzle_emb_len, slots = g->slots;
+    int l = g->c.seq_len, slots = g->slots;
     trm_k_loss a = {.shape = g->shape,
         .list = g->list,
         .slot = g->slot,
@@ -26,15 +26,16 @@ static void losses(trm_device *g) {
         .loss = t->loss,
         .right = t->right,
         .l = l,
-        .v = v,
+        .v = g->c.vocab_size,
         .ld = t->ld,
-        .prefix = prefix,
+        .prefix = g->c.puzzle_emb_len,
+        .per_cell = g->per_cell,
         .softmax = t->recipe.loss == TRM_SOFTMAX,
         .smoothing = t->recipe.label_smoothing,
         .k = 1.0 / slots};
     trm_k_judge j = {g->list, g->slot, t->labels, t->loss, t->right, g->q, t->dq, t->verdict, l,
         g->c.unsat_head, t->recipe.q_weight / slots};
-    trm_k_share s = {g->shape, g->list, g->slot, t->dq, t->dl, v, t->ld, prefix, g->c.q_mean};
+    trm_k_share s = {g->shape, g->list, g->slot, t->dq, t->dl, g->told, t->ld, g->c.q_mean};
     trm_gpu_heads(g);
     trm_dev_loss(g->dev, &a, trm_gpu_rows(g));
     trm_dev_judge(g->dev, &j, g->shape.b);
@@ -44,7 +45,7 @@ static void losses(trm_device *g) {
 /* From dl to the gradient of y, and to those of the heads. */
 static void heads_back(trm_device *g) {
     trm_gpu_learning *t = g->learn;
-    int rows = (int)trm_gpu_rows(g), v = g->c.vocab_size, d = g->d;
+    int rows = (int)trm_gpu_rows(g), v = g->told, d = g->d;
     trm_k_sum bias = {grad(g, TRM_W_Q_BIAS), t->dq, g->shape.b, 2};
     trm_gpu_product(g, rows, d, v, t->dl, t->ld, g->lm_head, d, t->g, TRM_MM_F32);
     trm_gpu_product(g, rows, d, 2, t->dl + v, t->ld, g->q_head, d, t->g, TRM_MM_F32 | TRM_MM_ADD);
@@ -57,16 +58,17 @@ static void heads_back(trm_device *g) {
 
 static void embed_back(trm_device *g) {
     trm_gpu_learning *t = g->learn;
-    int l = g->c.seq_len, v = g->c.vocab_size, prefix = g->c.puzzle_emb_len, d = g->d;
+    int prefix = g->c.puzzle_emb_len, d = g->d;
     int chunks = (d + 127) / 128, rows = (int)trm_gpu_rows(g);
     float scale = sqrtf((float)d) * (g->pos ? sqrtf(0.5f) : 1.0f);
-    trm_k_one_hot a = {g->shape, g->list, g->slot, g->tokens, t->dl, l, t->ld, prefix, scale};
+    trm_k_one_hot a = {g->shape, g->list, g->slot, g->tokens, t->dl, g->c.seq_len, t->ld, prefix,
+        g->per_cell, scale};
     trm_dev_one_hot(g->dev, &a, rows);
-    trm_gpu_product(g, v, d, rows, t->dl, t->ld, t->de, d, grad(g, TRM_W_EMBED),
+    trm_gpu_product(g, g->shown, d, rows, t->dl, t->ld, t->de, d, grad(g, TRM_W_EMBED),
         TRM_MM_TA | TRM_MM_F32 | TRM_MM_ADD);
     if (g->pos) {
         trm_k_pos_back b = {
-            g->shape, g->list, g->slot, t->de, grad(g, TRM_W_POS), d, chunks, prefix, scale};
+            g->shape, g->list, g->slot, t->de, grad(g, TRM_W_POS), d, chunks, scale};
         trm_dev_pos_back(g->dev, &b, (long)g->shape.s * chunks);
     }
     if (g->puzzle && prefix) {

@@ -24,11 +24,16 @@ void *trm_gpu_ask_pinned(trm_gpu_asker *k, size_t n, size_t size) {
     return at;
 }
 
-static const float *weight(const trm_device *g, trm_role role) {
+static const trm_param *param(const trm_device *g, trm_role role) {
     for (int i = 0; i < g->layout->count; i++)
         if (g->layout->param[i].role == role && g->layout->param[i].layer < 0)
-            return g->w + g->layout->param[i].offset;
+            return &g->layout->param[i];
     return NULL;
+}
+
+static const float *weight(const trm_device *g, trm_role role) {
+    const trm_param *p = param(g, role);
+    return p ? g->w + p->offset : NULL;
 }
 
 static void make_matrix(trm_gpu_asker *k, trm_gpu_matrix *m, const trm_param *p) {
@@ -78,6 +83,8 @@ static void make_weights(trm_gpu_asker *k, const float *w) {
     g->q_bias = weight(g, TRM_W_Q_BIAS);
     g->h_init = weight(g, TRM_W_H_INIT);
     g->l_init = weight(g, TRM_W_L_INIT);
+    g->shown = param(g, TRM_W_EMBED)->rows;
+    g->told = param(g, TRM_W_LM_HEAD)->rows;
     trm_dev_up(g->dev, g->w, w, g->layout->floats * sizeof(float));
     trm_gpu_refresh(g);
     k->r = trm_dev_sync(g->dev, k->err);
@@ -210,6 +217,7 @@ static int open_with(trm_device **out, const trm_device_options *o, int places, 
     g->dense = o->dense;
     g->near_table = o->near;
     g->gated = o->gated;
+    g->per_cell = g->c.pos_encodings == TRM_POS_CANDIDATES ? 9 : 1;
     g->act = bf16 ? 2 : 4;
     trm_gpu_asker k = {g, err, trm_dev_open(&g->dev, bf16, err)};
     if (!k.r)

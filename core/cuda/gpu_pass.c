@@ -105,7 +105,6 @@ void trm_gpu_softmax(trm_device *g, float *lse, int first, int n, bool again) {
         .h = h,
         .s = s,
         .ld = trm_gpu_up8(s),
-        .prefix = g->c.puzzle_emb_len,
         .again = again,
         .scale = 1.0f / sqrtf((float)g->hd)};
     trm_dev_softmax(g->dev, &a, (long)n * h * s);
@@ -127,7 +126,15 @@ static void attention_dense(trm_device *g, const trm_gpu_place *p) {
     trm_gpu_from_head(g, p->att, g->d, 0, 3, 0.0f);
 }
 
-/* Unit means and shifts: a SwiGLU whose channels come from other cells. */
+void trm_gpu_means(trm_device *g, void *h) {
+    trm_k_unit_means a = {h, g->mixed};
+    if (g->per_cell > 1)
+        trm_dev_candidate_means(g->dev, &a, (long)g->shape.b * 324);
+    else
+        trm_dev_unit_means(g->dev, &a, (long)g->shape.b * 27);
+}
+
+/* Unit means, shifts, candidates: a SwiGLU whose channels come from other positions. */
 static void mix_gated(trm_device *g, const trm_gpu_place *p) {
     swiglu(g, g->near_table ? g->mix : p->att, p->qkv, trm_gpu_rows(g), g->mixed);
     if (g->near_table) {
@@ -135,8 +142,7 @@ static void mix_gated(trm_device *g, const trm_gpu_place *p) {
             g->shape, g->list, g->mix, p->att, g->near, g->near_stride, g->max_s, g->mixed, 0};
         trm_dev_shift(g->dev, &a, trm_gpu_rows(g));
     } else {
-        trm_k_unit_means a = {p->att, g->mixed};
-        trm_dev_unit_means(g->dev, &a, (long)g->shape.b * 27);
+        trm_gpu_means(g, p->att);
     }
 }
 

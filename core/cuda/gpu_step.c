@@ -7,7 +7,8 @@
 
 void trm_gpu_load(trm_device *g, int slot, const trm_device_input *in) {
     size_t l = (size_t)g->c.seq_len, at = (size_t)slot;
-    g->host_slot[slot] = (trm_k_slot){.cells = in->cells, .puzzle = in->puzzle, .fresh = 1};
+    g->host_slot[slot] =
+        (trm_k_slot){.cells = in->cells, .real = in->real, .puzzle = in->puzzle, .fresh = 1};
     g->slot_s[slot] = in->s;
     memcpy(g->host_tokens + at * l, in->tokens, (size_t)in->cells * sizeof *in->tokens);
     if (in->rope && (g->c.packed || !g->places_up))
@@ -66,7 +67,7 @@ int trm_gpu_latents_get(trm_device *g, int slot, float *y, float *z, trm_error *
         return trm_dev_sync(g->dev, err);
     }
     /* They are made in the next step; until then they are the initial ones. */
-    size_t real = (size_t)(g->c.puzzle_emb_len + g->host_slot[slot].cells), d = (size_t)g->d;
+    size_t real = (size_t)g->host_slot[slot].real, d = (size_t)g->d;
     memset(y, 0, bytes);
     memset(z, 0, bytes);
     trm_dev_down(g->dev, y, g->h_init, d * sizeof *y);
@@ -128,8 +129,7 @@ void trm_gpu_begin(trm_device *g) {
         .y0 = g->h_init,
         .z0 = g->l_init,
         .max_s = g->max_s,
-        .d = g->d,
-        .prefix = g->c.puzzle_emb_len};
+        .d = g->d};
     trm_k_embed e = {.shape = g->shape,
         .list = g->list,
         .slot = g->slot,
@@ -142,6 +142,7 @@ void trm_gpu_begin(trm_device *g) {
         .d = g->d,
         .prefix = g->c.puzzle_emb_len,
         .ndim = g->c.puzzle_emb_ndim,
+        .per_cell = g->per_cell,
         .scale = sqrtf((float)g->d) * (g->pos ? sqrtf(0.5f) : 1.0f)};
     trm_dev_gather(g->dev, &a, trm_gpu_rows(g));
     trm_dev_embed(g->dev, &e, trm_gpu_rows(g));
@@ -164,11 +165,11 @@ void trm_gpu_cycle(trm_device *g, const trm_gpu_place *tape) {
 }
 
 void trm_gpu_heads(trm_device *g) {
-    int b = g->shape.b, l = g->c.seq_len, prefix = g->c.puzzle_emb_len;
-    trm_k_head h = {
-        g->shape, g->list, g->slot, g->logits, g->y, g->lm_head, l, g->d, g->c.vocab_size, prefix};
+    int b = g->shape.b, prefix = g->c.puzzle_emb_len;
+    trm_k_head h = {g->shape, g->list, g->slot, g->logits, g->y, g->lm_head, g->c.seq_len, g->d,
+        g->c.vocab_size, prefix, g->per_cell};
     trm_k_q_head q = {
-        g->shape, g->list, g->slot, g->q, g->y, g->q_head, g->q_bias, g->d, prefix, g->c.q_mean};
+        g->shape, g->list, g->slot, g->q, g->y, g->q_head, g->q_bias, g->d, g->c.q_mean};
     trm_dev_head(g->dev, &h, trm_gpu_rows(g));
     trm_dev_q_head(g->dev, &q, b);
 }

@@ -68,7 +68,7 @@ static void make_back(trm_gpu_asker *k) {
     l->g = trm_gpu_ask(k, rows * d, sizeof(float));
     l->de = trm_gpu_ask(k, rows * d, sizeof(float));
     l->ga = trm_gpu_ask(k, rows * d, act);
-    l->ld = trm_gpu_up8(g->c.vocab_size + 2);
+    l->ld = trm_gpu_up8(g->shown > g->told + 2 ? g->shown : g->told + 2);
     l->dl = trm_gpu_ask(k, rows * (size_t)l->ld, sizeof(float));
     if (!g->c.mlp_t && !g->gated && !g->dense)
         l->dqkv = trm_gpu_ask(k, rows * (size_t)g->wide, act);

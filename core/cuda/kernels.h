@@ -17,7 +17,7 @@ typedef struct trm_k_shape {
 
 /* What is known of a slot's puzzle; -1 in a list of slots is a place left empty. */
 typedef struct trm_k_slot {
-    int cells, puzzle, fresh; /* fresh: latents begin anew */
+    int cells, real, puzzle, fresh; /* real: positions before padding; fresh: latents begin anew */
 } trm_k_slot;
 
 enum { TRM_CHUNK = 1024 }; /* elements of one item of an elementwise kernel */
@@ -30,11 +30,12 @@ typedef struct trm_k_gather {
     float *slot_y, *slot_z; /* (slots, max_s, d) */
     float *y, *z;           /* (rows, d) */
     const float *y0, *z0;   /* (d) what fresh latents are */
-    int max_s, d, prefix;
+    int max_s, d;
 } trm_k_gather;
 typedef trm_k_gather trm_k_scatter;
 
-/* item = row: the input embedding. */
+/* item = row: the input embedding. per_cell: positions of a cell; 9 are its candidates, each of
+ * which shows one of three rows of emb; see rows.h and net.c. */
 typedef struct trm_k_embed {
     trm_k_shape shape;
     const int *list;
@@ -42,7 +43,7 @@ typedef struct trm_k_embed {
     const int *tokens;               /* (slots, l) */
     float *e;                        /* (rows, d) */
     const float *emb, *pos, *puzzle; /* NULL where the model has none */
-    int l, d, prefix, ndim;
+    int l, d, prefix, ndim, per_cell;
     float scale;
 } trm_k_embed;
 
@@ -103,7 +104,7 @@ typedef struct trm_k_softmax {
     void *p;
     float *lse; /* (b * heads, s): taken, or where `again` is set used */
     int first;  /* which sequence of the batch is the first here */
-    int h, s, ld, prefix, again;
+    int h, s, ld, again;
     float scale;
 } trm_k_softmax;
 
@@ -115,11 +116,13 @@ typedef struct trm_k_units {
     float scale;
 } trm_k_units;
 
-/* item = (sequence, kind, unit): replaces channels by their means over units; see rows.h. */
+/* item = (sequence, kind, unit): replaces channels by their means over units; see rows.h. Of
+ * candidates there are 4 kinds of 81 units, of cells 3 of 9. */
 typedef struct trm_k_unit_means {
     void *h;
     int n;
 } trm_k_unit_means;
+typedef trm_k_unit_means trm_k_candidate_means;
 
 /* item = row: out (rows, n) has each quarter of in's channels from a neighbour, or where `back` is
  * set what it gave to one; see rows.h. */
@@ -145,14 +148,15 @@ typedef struct trm_k_near {
     float scale;
 } trm_k_near;
 
-/* item = row: logits (b, l, v) = y w^T of the cells. */
+/* item = row: logits (b, l, v) = y w^T of the cells; of candidates each its digit's, by the one row
+ * of w, and the first those of tokens that are no digit. */
 typedef struct trm_k_head {
     trm_k_shape shape;
     const int *list;
     const trm_k_slot *slot;
     float *logits;
     const float *y, *w;
-    int l, d, v, prefix;
+    int l, d, v, prefix, per_cell;
 } trm_k_head;
 
 /* item = 32 cells: argmax of logits (n, v) and its softmax probability. */
@@ -171,7 +175,7 @@ typedef struct trm_k_q_head {
     const trm_k_slot *slot;
     float *q;
     const float *y, *w, *bias;
-    int d, prefix, mean;
+    int d, mean;
 } trm_k_q_head;
 
 /* item = chunk of a row: out (rows, ld) = act(in (rows, cols)), the rest zero. */
@@ -185,7 +189,9 @@ typedef struct trm_k_to_act {
     X(add)                                                                                         \
     X(norm)                                                                                        \
     X(norm_t)                                                                                      \
-    X(swiglu) X(heads) X(unheads) X(softmax) X(units) X(unit_means) X(shift) X(near) X(to_act)
+    X(swiglu)                                                                                      \
+    X(heads)                                                                                       \
+    X(unheads) X(softmax) X(units) X(unit_means) X(candidate_means) X(shift) X(near) X(to_act)
 #define TRM_KERNELS_F32(X) X(gather) X(scatter) X(embed) X(head) X(argmax) X(q_head)
 
 #endif

@@ -71,8 +71,8 @@ typedef struct trm_k_near_back {
 } trm_k_near_back;
 
 /* item = row: loss of a cell and the gradient of its logits, times k over the cells that count.
- * dl (rows, ld) is wide enough for v logits and both halt logits' shares; zero where none counts.
- */
+ * dl (rows, ld) is wide enough for a row's logits, v of a cell or the one of a candidate, and both
+ * halt logits' shares; zero where none counts. */
 typedef struct trm_k_loss {
     trm_k_shape shape;
     const int *list;
@@ -82,7 +82,7 @@ typedef struct trm_k_loss {
     float *dl;
     double *loss; /* (b, l) */
     int *right;   /* (b, l) */
-    int l, v, ld, prefix, softmax;
+    int l, v, ld, prefix, per_cell, softmax;
     double smoothing, k;
 } trm_k_loss;
 
@@ -108,14 +108,14 @@ typedef struct trm_k_judge {
     double k;
 } trm_k_judge;
 
-/* item = row: dl's columns v and v + 1 = dq's share of the rows that the halt head reads. */
+/* item = row: dl's columns at and at + 1 = dq's share of the rows that the halt head reads. */
 typedef struct trm_k_share {
     trm_k_shape shape;
     const int *list;
     const trm_k_slot *slot;
     const float *dq;
     float *dl;
-    int v, ld, prefix, mean;
+    int at, ld, mean;
 } trm_k_share;
 
 /* item = column: sum (columns) += of x (n, columns). */
@@ -125,14 +125,14 @@ typedef struct trm_k_sum {
     int n, columns;
 } trm_k_sum;
 
-/* item = row: hot (rows, ld) = scale at the cell's token, else 0. */
+/* item = row: hot (rows, ld) = scale at the row of the embedding that it shows, else 0. */
 typedef struct trm_k_one_hot {
     trm_k_shape shape;
     const int *list;
     const trm_k_slot *slot;
     const int *tokens;
     float *hot;
-    int l, ld, prefix;
+    int l, ld, prefix, per_cell;
     float scale;
 } trm_k_one_hot;
 
@@ -143,7 +143,7 @@ typedef struct trm_k_pos_back {
     const trm_k_slot *slot;
     const float *de;
     float *dpos;
-    int d, chunks, prefix;
+    int d, chunks;
     float scale;
 } trm_k_pos_back;
 

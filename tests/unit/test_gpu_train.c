@@ -27,6 +27,7 @@ static const char *const models[] = {
     "{" SUDOKU "\"mlp_t\":true,\"pos_encodings\":\"none\"," PREFIX "}",
     "{" SUDOKU "\"pos_encodings\":\"units\",\"q_mean\":true," NONE "}",
     "{" SUDOKU "\"pos_encodings\":\"unit_means\"," NONE "}",
+    "{" SUDOKU "\"pos_encodings\":\"candidates\",\"q_mean\":true," NONE "}",
     "{" SUDOKU "\"pos_encodings\":\"rope\"," PREFIX "}",
     "{" SUDOKU "\"pos_encodings\":\"learned\",\"q_mean\":true," PREFIX "}",
     "{" NET "\"seq_len\":100,\"vocab_size\":6,\"pos_encodings\":\"rope2d\"," PREFIX "}",
@@ -46,13 +47,15 @@ static double off(const float *got, const float *want, size_t n) {
     return d > 0 ? sqrt(d / all) : 0;
 }
 
+/* Labels are tokens that a model can give: of a Sudoku's candidates, digits. */
 static void draw_batch(const trm_config *c, int32_t *inputs, int32_t *labels, int32_t *puzzles) {
     trm_rng rng;
     trm_rng_seed(&rng, 11);
+    uint32_t v = (uint32_t)c->vocab_size, first = trm_config_candidates(c) ? 2 : 0;
     for (int i = 0; i < BATCH * c->seq_len; i++) {
-        inputs[i] = (int32_t)trm_rng_below(&rng, (uint32_t)c->vocab_size);
+        inputs[i] = (int32_t)trm_rng_below(&rng, v);
         labels[i] =
-            trm_rng_below(&rng, 3) ? (int32_t)trm_rng_below(&rng, (uint32_t)c->vocab_size) : -100;
+            trm_rng_below(&rng, 3) ? (int32_t)(first + trm_rng_below(&rng, v - first)) : -100;
     }
     for (int i = 0; i < BATCH; i++)
         puzzles[i] = c->puzzle_emb_ndim ? (int32_t)trm_rng_below(&rng, 3) : 0;
@@ -134,7 +137,8 @@ static bool has(const char *backend) {
 }
 
 /* The CPU's bf16 rounds at the same places; where it has none f32 is the measure. One cycle of one
- * update: random weights double in each what rounding has done before. */
+ * update: random weights double in each what rounding has done before. Candidates' gradients are
+ * small sums of many: the CPU's own two precisions are 3 % apart there. */
 static void test_bf16_gradients_agree(void **state) {
     (void)state;
     bool twin = has("onednn-bf16");
@@ -142,7 +146,8 @@ static void test_bf16_gradients_agree(void **state) {
     for (int i = 0; i < MODELS; i++) {
         struct grads g = grads_of(models[i], backends, TRM_STABLEMAX, 1, 1);
         double d = off(g.of[1], g.of[0], g.m->layout.floats);
-        if (!(d <= (twin ? 2e-2 : 3e-2)))
+        double most = trm_config_candidates(&g.m->config) ? 6e-2 : twin ? 2e-2 : 3e-2;
+        if (!(d <= most))
             fail_msg("%s: the gradient is off by %g", models[i], d);
         free_grads(&g);
     }
@@ -163,6 +168,8 @@ static const char *const recipes[] = {
          "\"halt_max_steps\":8,\"unsat_head\":true,\"pos_encodings\":\"units\"," NONE "}}",
     EASY "\"optimizer\":\"adam_atan2\",\"one_step_gradient\":true,\"model\":{" SUDOKU
          "\"halt_max_steps\":8,\"pos_encodings\":\"unit_means\",\"q_mean\":true," NONE "}}",
+    EASY "\"weight_decay\":0.1,\"ema\":0.9,\"model\":{" SUDOKU
+         "\"halt_max_steps\":8,\"pos_encodings\":\"candidates\",\"q_mean\":true," NONE "}}",
     MAZES "\"model\":{" MAZE "\"pos_encodings\":\"rope2d\",\"packed\":true,\"q_mean\":true," NONE
           "}}",
     MAZES "\"model\":{" MAZE "\"pos_encodings\":\"neighbours\",\"packed\":true," NONE "}}",
