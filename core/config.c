@@ -115,9 +115,10 @@ static int check(const trm_config *c, trm_error *err) {
         return trm_fail(err, TRM_E_FORMAT, "config: \"num_puzzle_identifiers\" must be at least 1");
     bool units = c->pos_encodings == TRM_POS_UNITS || c->pos_encodings == TRM_POS_UNIT_MEANS ||
                  trm_config_candidates(c);
-    if (units && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len))
+    if (units && (c->seq_len != 81 || c->mlp_t || c->puzzle_emb_len || c->packed))
         return trm_fail(err, TRM_E_FORMAT,
-            "config: pos_encodings \"%s\" needs the 81 cells of a Sudoku alone and no mlp_t",
+            "config: pos_encodings \"%s\" needs the 81 cells of a Sudoku alone, not packed, and no "
+            "mlp_t",
             trm_pos_name(c->pos_encodings));
     if (trm_config_candidates(c) && c->vocab_size != 11)
         return trm_fail(err, TRM_E_FORMAT,

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rows_units.h"
 #include "trm/sudoku.h"
 
 int trm_sudoku_parse(trm_sudoku *out, const char *text, size_t len, trm_error *err) {
@@ -37,15 +38,6 @@ void trm_sudoku_decode(trm_sudoku *out, const int32_t tokens[81]) {
         out->cell[i] = tokens[i] >= 2 && tokens[i] <= 10 ? (uint8_t)(tokens[i] - 1) : 0;
 }
 
-/* The i-th cell of unit u; kind 0 rows, 1 columns, 2 boxes. */
-static int unit_cell(int kind, int u, int i) {
-    if (kind == 0)
-        return u * 9 + i;
-    if (kind == 1)
-        return i * 9 + u;
-    return (u / 3 * 3 + i / 3) * 9 + u % 3 * 3 + i % 3;
-}
-
 static bool found(
     trm_sudoku_fault *fault, trm_sudoku_rule rule, int unit, int a, int b, int digit) {
     if (fault)
@@ -59,7 +51,7 @@ bool trm_sudoku_consistent(const trm_sudoku *s, trm_sudoku_fault *fault) {
             int at[10];
             memset(at, -1, sizeof at);
             for (int i = 0; i < 9; i++) {
-                int cell = unit_cell(kind, u, i), d = s->cell[cell];
+                int cell = trm_unit_cell(kind, u, i), d = s->cell[cell];
                 if (d && at[d] >= 0)
                     return found(
                         fault, (trm_sudoku_rule)(TRM_SUDOKU_ROW + kind), u, at[d], cell, d);
