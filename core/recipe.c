@@ -193,6 +193,9 @@ static int check(trm_recipe *r, trm_error *err) {
     if (r->share_wrong > 0 && (!sudoku || !r->model.unsat_head))
         return trm_fail(
             err, TRM_E_FORMAT, "recipe: share_wrong is for Sudoku models with \"unsat_head\" true");
+    if (r->label_smoothing > 0 && trm_config_candidates(&r->model))
+        return trm_fail(err, TRM_E_FORMAT,
+            "recipe: label_smoothing would ask a model of candidates for tokens it cannot give");
     if (r->extra_clues_least > r->extra_clues)
         return trm_fail(err, TRM_E_FORMAT, "recipe: extra_clues_least is above extra_clues");
     if (!r->model.packed && r->size_min != r->size_max && !sudoku)

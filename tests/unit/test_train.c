@@ -150,6 +150,10 @@ static void test_loss_falls(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+#define CANDIDATES                                                                                 \
+    "\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":32,\"puzzle_emb_ndim\":0,"                   \
+    "\"pos_encodings\":\"candidates\""
+
 static void test_recipe_errors_name_the_key(void **state) {
     (void)state;
     static const struct {
@@ -165,6 +169,9 @@ static void test_recipe_errors_name_the_key(void **state) {
         {"{\"task\":\"sudoku\",\"share_wrong\":0.1,\"model\":{\"seq_len\":81,\"vocab_size\":11,"
          "\"hidden_size\":48}}",
             "unsat_head"},
+        {"{\"task\":\"sudoku\",\"label_smoothing\":0.1,\"model\":{" CANDIDATES "}}",
+            "label_smoothing"},
+        {"{\"task\":\"sudoku\",\"model\":{" CANDIDATES ",\"packed\":true}}", "not packed"},
         {"{\"task\":\"sudoku\",\"batch\":0}", "\"batch\""},
         {"{\"task\":\"sudoku\",\"batch\":1.5}", "\"batch\""},
         {"{\"task\":\"sudoku\",\"optimizer\":\"sgd\"}", "muon, adamw, adam_atan2"},
