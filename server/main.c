@@ -1,4 +1,5 @@
 /* trmd: starts, says where it listens, serves, drains. The only file that prints and exits. */
+#include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -92,6 +93,14 @@ static int serve(trmd_app *a) {
     return r ? bad(&err) : a->exit_code;
 }
 
+/* What was asked for and could not be written is not done; a daemon serves without its stdout. */
+static int written(int r) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return r;
+    fprintf(stderr, "trmd: cannot write to standard output: %s\n", strerror(errno));
+    return 1;
+}
+
 int main(int argc, char **argv) {
     static trmd_app app;
     trm_error err;
@@ -121,6 +130,7 @@ int main(int argc, char **argv) {
         r = serve(&app);
         break;
     }
+    bool told = app.o.action != TRMD_SERVE;
     trmd_options_free(&app.o);
-    return r;
+    return told ? written(r) : r;
 }

@@ -49,6 +49,13 @@ class Reference(unittest.TestCase):
         done = says("--check-config", env={"TRMD_PORT": "x"})
         self.assertIn("TRMD_PORT", done.stderr)
 
+    def test_a_full_disk_is_noticed(self):
+        for what in ("--help", "--help-markdown", "--version", "--check-config"):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([TRMD, what], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 1, what)
+            self.assertIn("cannot write to standard output", done.stderr)
+
     def test_version(self):
         self.assertRegex(says("--version").stdout, r"^trmd \d+\.\d+\.\d+\n$")
 
