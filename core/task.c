@@ -246,6 +246,17 @@ static bool settled(trm_lane *l, const trm_engine *e) {
     return same && l->steps >= 3;
 }
 
+/* The model's doubt that there is an answer, as a logit; -INFINITY where it has no such head. */
+static float doubt(const trm_lane *l, const trm_engine *e) {
+    bool doubts = trm_engine_model(e)->config.unsat_head;
+    return doubts ? trm_engine_q_logits(e, l->slot)[1] : -INFINITY;
+}
+
+/* One that assumes what the model takes for wrong is over too. */
+static bool hopeless(const trm_lane *l, const trm_engine *e) {
+    return searches(l->task) && l->node >= 0 && doubt(l, e) > 0;
+}
+
 static void branch(const trm_lane *l, const trm_engine *e) {
     trm_task *t = l->task;
     const float *logits = trm_engine_logits(e, l->slot);
@@ -253,9 +264,7 @@ static void branch(const trm_lane *l, const trm_engine *e) {
     if (!searches(t) || !logits || l->round != t->search.round)
         return;
     trm_sudoku_sym_inverse(&back, &l->sym);
-    bool doubts = trm_engine_model(e)->config.unsat_head;
-    float unsat = doubts ? trm_engine_q_logits(e, l->slot)[1] : -INFINITY;
-    trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back, unsat);
+    trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back, doubt(l, e));
 }
 
 bool trm_lane_advance(trm_lane *l, trm_engine *e) {
@@ -265,7 +274,7 @@ bool trm_lane_advance(trm_lane *l, trm_engine *e) {
     t->steps++;
     if (t->outcome != TRM_RUNNING)
         return true;
-    bool last = settled(l, e) || l->steps >= t->policy.max_steps;
+    bool last = settled(l, e) || hopeless(l, e) || l->steps >= t->policy.max_steps;
     bool fixed = t->policy.halt == TRM_HALT_FIXED;
     float logit = trm_engine_halt_logit(e, l->slot), confidence = halt_confidence(l, e);
     read_lane(l, e, &c);

@@ -13,7 +13,7 @@
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
  *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
  *     when the halt logit passes the model's threshold, or where assumptions are made when
- *     its answer stands still;
+ *     its answer stands still or the model takes what is assumed for wrong;
  *   - the first verified answer ends the task. Otherwise the best answer so far is kept:
  *     the one with the fewest broken rules, ties to the higher halt logit.
  * A task may have several lanes at once (spare capacity). Tasks and lanes are the caller's

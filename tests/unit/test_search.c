@@ -1,5 +1,5 @@
-/* Assumptions read off a model's beliefs: which cell, which digits, which comes first. The logits
- * are written by hand; no model runs. */
+/* Assumptions read off a model's beliefs: which cell, which digits, which comes first, and when an
+ * attempt at one ends. The logits are written by hand; where a model runs, it knows nothing. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,6 +173,40 @@ static void test_what_to_assume_is_waited_for(void **state) {
     assert_false(trm_task_wants_lane(&t));
 }
 
+/* Steps of four attempts by a model that knows nothing but doubts everything, or nothing. */
+static int steps_with_doubt(float bias) {
+    static const char *const config =
+        "{\"task\":\"sudoku\",\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":32,\"num_heads\":4,"
+        "\"H_cycles\":1,\"L_cycles\":1,\"L_layers\":1,\"inner_size\":16,\"q_mean\":true,"
+        "\"pos_encodings\":\"unit_means\",\"puzzle_emb_ndim\":0,\"unsat_head\":true}";
+    static const trm_sudoku blank;
+    static trm_task t;
+    trm_config c;
+    trm_model *m;
+    trm_engine *e;
+    trm_error err;
+    trm_rng rng;
+    trm_rng_seed(&rng, 1);
+    assert_int_equal(trm_config_parse(&c, config, &err), 0);
+    assert_int_equal(trm_model_new(&m, &c, &rng, &err), 0);
+    m->w[trm_layout_find(&m->layout, TRM_W_Q_BIAS, -1)->offset + 1] = bias;
+    const trm_engine_options o = {"reference", 1, 1, true};
+    assert_int_equal(trm_engine_new(&e, m, &o, &err), 0);
+    trm_task_sudoku(&t, &blank, &(trm_policy){2, 4, TRM_HALT_AUTO});
+    assert_int_equal(trm_tasks_run(e, &t, 1, NULL, NULL, &err), 0);
+    assert_int_equal(t.finished, 4);
+    trm_engine_free(e);
+    trm_model_free(m);
+    return t.steps;
+}
+
+/* The puzzle as it was asked has an answer, whatever the model thinks of it. */
+static void test_what_is_assumed_wrongly_is_dropped_at_once(void **state) {
+    (void)state;
+    assert_int_equal(steps_with_doubt(-1000), 2 * 4);
+    assert_int_equal(steps_with_doubt(1000), 2 + 1 * 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_model_that_is_sure_opens_nothing),
@@ -185,6 +219,7 @@ int main(void) {
         cmocka_unit_test(test_where_nothing_is_left_the_model_is_believed_less),
         cmocka_unit_test(test_a_round_ends_when_its_attempts_are_spent),
         cmocka_unit_test(test_what_to_assume_is_waited_for),
+        cmocka_unit_test(test_what_is_assumed_wrongly_is_dropped_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
