@@ -35,7 +35,7 @@ export function use(...daemonArgs) {
     const context = await browser.newContext(options);
     const page = await context.newPage();
     const errors = [];
-    page.setDefaultTimeout(60000);
+    page.setDefaultTimeout(180000);
     page.on("pageerror", (e) => errors.push(e.message));
     page.on("console", (m) => /Content Security Policy|TrustedHTML/.test(m.text()) && errors.push(m.text()));
     page.on("request", (r) => r.url().startsWith(url) || errors.push(`a request to ${r.url()}`));

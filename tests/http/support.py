@@ -14,6 +14,10 @@ import time
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TRMD = os.environ["TEST_TRMD"]
 TRM = os.environ["TEST_TRM"]
+# Under a sanitizer, and beside other tests, all is many times slower: times are not compared there,
+# and nobody waits for less than this before something is called missing.
+SANITIZED = any(f"/{name}/" in TRMD for name in ("asan", "tsan"))
+PATIENCE = 240 if SANITIZED else 120
 
 NEWSPAPER = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 SOLUTION = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -38,8 +42,17 @@ def variants(puzzle, n):
     return out
 
 
+def shipped(kind):
+    return os.path.join(os.path.dirname(TESTS), "weights", kind + ".safetensors")
+
+
 class Server:
-    def __init__(self, *args, env=None):
+    """Serves the shipped models of `kinds`, none for all of them, where `args` name no model: each
+    that a test does not ask costs its start, which under a sanitizer is long."""
+
+    def __init__(self, *args, env=None, kinds=("sudoku",)):
+        if not any(str(a).split("=")[0] == "--model" for a in args):
+            args += tuple(word for kind in kinds for word in ("--model", shipped(kind)))
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([TRMD, "--port", "0", *args], stdout=subprocess.PIPE,
                                         stderr=self.log, text=True, env={**os.environ, **(env or {})})
@@ -60,7 +73,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise
@@ -69,13 +82,13 @@ class Server:
         self.log.close()
         return code
 
-    def connect(self, timeout=60):
+    def connect(self, timeout=PATIENCE):
         return socket.create_connection((self.host, self.port), timeout)
 
     def admin(self, *args, **kw):
         return self.request(*args, port=self.admin_port, **kw)
 
-    def request(self, method, path, body=None, headers=None, timeout=120, port=None):
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE, port=None):
         c = http.client.HTTPConnection(self.host, port or self.port, timeout=timeout)
         try:
             headers = {**({"Content-Type": "application/json"} if body is not None else {}), **(headers or {})}
@@ -92,12 +105,29 @@ class Server:
         status, head, data = self.request("POST", path, body, headers, **kw)
         return status, head, json.loads(data)
 
+    def send(self, path, body):
+        """A request whose answer nobody waits for: closing the connection ends it."""
+        s, text = self.connect(), json.dumps(body)
+        s.sendall((f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                   f"Content-Length: {len(text)}\r\n\r\n{text}").encode())
+        return s
+
     def metric(self, name):
         text = self.request("GET", "/metrics")[2].decode()
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                    if line.startswith(name) and line[len(name):len(name) + 1] in (" ", "{"))
 
-    def until(self, what, seconds=30):
+    def longest_step(self):
+        """An upper bound of what the slowest step took, in seconds, from the daemon's own histogram."""
+        text = self.request("GET", "/metrics")[2].decode()
+        counts = {}
+        for line in text.splitlines():
+            if line.startswith("trmd_step_seconds_bucket"):
+                bound = float(line.split('le="')[1].split('"')[0])
+                counts[bound] = counts.get(bound, 0) + float(line.rsplit(" ", 1)[1])
+        return min(b for b in counts if counts[b] == counts[float("inf")])
+
+    def until(self, what, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if what():

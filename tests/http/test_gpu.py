@@ -8,9 +8,9 @@ import tempfile
 import threading
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Server
+from support import EXTREME, NEWSPAPER, PATIENCE, SOLUTION, TRMD, Server
 
-LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 60000}
+LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 600000}
 GPU = ("--backend", "cuda-f32")
 
 
@@ -59,7 +59,7 @@ class Gpu(unittest.TestCase):
     def test_with_fallback_nobody_notices(self):
         s = self.start(*GPU, "--gpu-fallback", "true")
         answers = []
-        hard = {"puzzles": [EXTREME, NEWSPAPER], "max_steps": 200, "attempts": 1, "halt": "fixed", "deadline_ms": 60000}
+        hard = {"puzzles": [EXTREME, NEWSPAPER], "max_steps": 40, "attempts": 1, "halt": "fixed", "deadline_ms": 600000}
         t = threading.Thread(target=lambda: answers.append(s.post("/v1/sudoku", hard)))
         t.start()
         self.assertTrue(s.until(lambda: s.metric("trmd_batch_size_count") > 0))
@@ -67,7 +67,7 @@ class Gpu(unittest.TestCase):
         t.join()
         self.assertEqual(answers[0][0], 200)
         self.assertEqual([r["attempts"] for r in answers[0][2]["results"]], [1, 1])
-        self.assertGreaterEqual(answers[0][2]["results"][0]["steps"], 200)
+        self.assertGreaterEqual(answers[0][2]["results"][0]["steps"], 40)
         self.assertEqual(self.ready(s)[0], 200)
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
         model = json.loads(s.request("GET", "/v1/models")[2])["models"][0]
@@ -85,7 +85,7 @@ class Gpu(unittest.TestCase):
 
     def test_no_memory_at_all(self):
         env = {**os.environ, **self.env, "TRM_CUDA_TEST_MEMORY": "1000"}
-        r = subprocess.run([TRMD, "--port", "0", *GPU], env=env, capture_output=True, text=True, timeout=60)
+        r = subprocess.run([TRMD, "--port", "0", *GPU], env=env, capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(r.returncode, 2)
         self.assertIn("no room", r.stderr)
         s = self.start(*GPU, "--gpu-fallback", "true", TRM_CUDA_TEST_MEMORY="1000")

@@ -49,8 +49,8 @@ class Jobs(unittest.TestCase):
         self.assertEqual(status, 200, data)
         return json.loads(data)
 
-    def reaches(self, place, state, seconds=60):
-        self.assertTrue(self.server.until(lambda: self.job(place)["state"] == state, seconds), self.job(place))
+    def reaches(self, place, state):
+        self.assertTrue(self.server.until(lambda: self.job(place)["state"] == state), self.job(place))
         return self.job(place)
 
     def kill(self):
@@ -192,7 +192,7 @@ class Jobs(unittest.TestCase):
         self.kill()
         self.start(*args)
         self.assertEqual(self.job(done), before)
-        after = self.reaches(running, "done", 120)
+        after = self.reaches(running, "done")
         self.assertEqual(after["claims"], 2)
         self.assertEqual(after["result"]["results"][10]["solution"], SOLUTION)
         self.assertEqual(self.reaches(queued, "done")["claims"], 1)

@@ -7,17 +7,13 @@ import threading
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Server, read_all, variants
+from support import EXTREME, NEWSPAPER, PATIENCE, SOLUTION, TRMD, Server, read_all, variants
 
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 60000}
 
 
 def raw_post(server, body):
-    s = server.connect()
-    text = json.dumps(body)
-    s.sendall(("POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-               % (len(text), text)).encode())
-    return s
+    return server.send("/v1/sudoku", body)
 
 
 class Operation(unittest.TestCase):
@@ -97,7 +93,7 @@ class Operation(unittest.TestCase):
         answers = []
 
         def ask():
-            answers.append(s.post("/v1/sudoku", {**LONG, "deadline_ms": 1500})[0])
+            answers.append(s.post("/v1/sudoku", {**LONG, "deadline_ms": 4000})[0])
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for t in threads:
@@ -107,7 +103,7 @@ class Operation(unittest.TestCase):
         for t in threads:
             t.join()
         self.assertEqual(answers, [200] * 4)
-        self.assertEqual(s.process.wait(30), 0)
+        self.assertEqual(s.process.wait(PATIENCE), 0)
 
     def test_second_signal_ends_now(self):
         s = self.start()
@@ -117,16 +113,16 @@ class Operation(unittest.TestCase):
         time.sleep(0.2)
         self.assertIsNone(s.process.poll())
         s.process.send_signal(signal.SIGTERM)
-        self.assertIsNotNone(s.process.wait(20))
+        self.assertIsNotNone(s.process.wait(PATIENCE))
         busy.close()
 
     def test_not_ready_while_draining(self):
-        s = self.start("--drain-delay-ms", "3000")
+        s = self.start("--drain-delay-ms", "6000")
         self.assertEqual(s.request("GET", "/readyz")[0], 200)
         s.process.send_signal(signal.SIGTERM)
-        self.assertTrue(s.until(lambda: s.request("GET", "/readyz")[0] == 503, 2))
+        self.assertTrue(s.until(lambda: s.request("GET", "/readyz")[0] == 503))
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
-        self.assertEqual(s.process.wait(30), 0)
+        self.assertEqual(s.process.wait(PATIENCE), 0)
 
     def test_two_workers_answer_as_one(self):
         s = self.start("--workers", "2", "--threads", "2")
@@ -173,12 +169,12 @@ class Operation(unittest.TestCase):
             c.sendall(b"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
             began = time.monotonic()
             try:
-                while time.monotonic() - began < 20:
+                while time.monotonic() - began < PATIENCE:
                     c.sendall(b" ")
                     time.sleep(0.05)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            self.assertLess(time.monotonic() - began, 15)
+            self.assertLess(time.monotonic() - began, PATIENCE - 5)
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
 
     def test_a_client_that_drips_its_headers_is_cut_off(self):
@@ -191,12 +187,12 @@ class Operation(unittest.TestCase):
                 c.sendall(b"GET /livez HTTP/1.1\r\nX-Long: ")
                 began = time.monotonic()
                 try:
-                    while time.monotonic() - began < 30:
+                    while time.monotonic() - began < PATIENCE:
                         c.sendall(b"x")
                         time.sleep(0.05)
                 except (BrokenPipeError, ConnectionResetError):
                     pass
-                self.assertLess(time.monotonic() - began, 20)
+                self.assertLess(time.monotonic() - began, PATIENCE - 5)
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"], SOLUTION)
 
     def test_hangup_reloads_keys_and_limits(self):
@@ -221,7 +217,7 @@ class Operation(unittest.TestCase):
     def test_bad_start_is_one_line_and_exit_2(self):
         for args in (["--port", "x"], ["--nonsense"], ["--model", "/nowhere.safetensors"], ["--backend", "abacus"],
                      ["--jobs", "redis://localhost"]):
-            r = subprocess.run([TRMD, *args], capture_output=True, text=True, timeout=30)
+            r = subprocess.run([TRMD, *args], capture_output=True, text=True, timeout=PATIENCE)
             self.assertEqual(r.returncode, 2, args)
             lines = [line for line in r.stderr.splitlines() if line.startswith("trmd: ")]
             self.assertEqual(len(lines), 1, r.stderr)

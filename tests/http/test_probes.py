@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, TRMD, Others, Server, percentile, variants
+from support import EXTREME, NEWSPAPER, SANITIZED, SOLUTION, Others, Server, percentile, variants
 
 ATTACH, DETACH = 16, 17  # of ptrace
 LONG = {"puzzle": EXTREME, "max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 30000}
@@ -47,7 +47,7 @@ class Probes(unittest.TestCase):
     def test_a_hung_engine_thread_is_seen_and_its_recovery_too(self):
         s = self.start("--hung-after-ms", "500")
         answers = []
-        t = threading.Thread(target=lambda: answers.append(s.post("/v1/sudoku", {**LONG, "deadline_ms": 3000})))
+        t = threading.Thread(target=lambda: answers.append(s.post("/v1/sudoku", {**LONG, "deadline_ms": 5000})))
         t.start()
         self.assertTrue(s.until(lambda: s.metric("trmd_batch_size_count") > 0))
         with Stopped(engine_thread(s.process.pid)):
@@ -96,14 +96,14 @@ class Probes(unittest.TestCase):
         for t in load:
             t.join()
         self.assertGreater(min(counts), 0)
-        self.assertLess(percentile(times, 0.5), 0.05)
-        if others.few() and "/tsan/" not in TRMD:  # where all is many times slower
+        if others.few() and not SANITIZED:
+            self.assertLess(percentile(times, 0.5), 0.05, sorted(times)[100:])
             self.assertLess(percentile(times, 0.99), 0.05, sorted(times)[-10:])
 
     def test_not_ready_at_once_after_a_stop_signal_but_alive(self):
-        s = self.start("--drain-delay-ms", "3000")
+        s = self.start("--drain-delay-ms", "60000")
         s.process.send_signal(signal.SIGTERM)
-        self.assertTrue(s.until(lambda: s.request("GET", "/readyz")[0] == 503, 2))
+        self.assertTrue(s.until(lambda: s.request("GET", "/readyz")[0] == 503))
         self.assertEqual(s.request("GET", "/livez")[0], 200)
 
 

@@ -138,7 +138,7 @@ class Reload(unittest.TestCase):
     def test_work_under_way_ends_in_the_model_it_began_with(self):
         s = self.start()
         answers = []
-        body = {"puzzle": "." * 81, "halt": "fixed", "max_steps": 1000, "attempts": 100, "deadline_ms": 3000}
+        body = {"puzzle": "." * 81, "halt": "fixed", "max_steps": 1000, "attempts": 100, "deadline_ms": 8000}
         t = threading.Thread(target=lambda: answers.append(s.post("/v1/sudoku", body)))
         t.start()
         self.assertTrue(s.until(lambda: s.metric("trmd_batch_size_count") > 0))

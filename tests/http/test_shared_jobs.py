@@ -71,8 +71,8 @@ class SharedJobs(unittest.TestCase):
         self.assertEqual(status, 200, data)
         return json.loads(data)
 
-    def reaches(self, server, place, state, seconds=120):
-        self.assertTrue(server.until(lambda: self.job(server, place)["state"] == state, seconds),
+    def reaches(self, server, place, state):
+        self.assertTrue(server.until(lambda: self.job(server, place)["state"] == state),
                         self.job(server, place))
         return self.job(server, place)
 
@@ -130,7 +130,7 @@ class SharedJobs(unittest.TestCase):
         b = self.start()
         job = self.reaches(b, place, "done")
         a.process.send_signal(signal.SIGCONT)
-        self.assertTrue(a.until(lambda: self.ended(a, "lost") + self.ended(a, "cancelled") == 1, 120))
+        self.assertTrue(a.until(lambda: self.ended(a, "lost") + self.ended(a, "cancelled") == 1))
         self.assertEqual((self.ended(a, "done"), self.ended(b, "done")), (0, 1))
         self.assertEqual(self.job(a, place), job)
         self.assertEqual(job["claims"], 2)

@@ -1,9 +1,7 @@
 """Equal puzzles are computed once, in flight and afterwards, and nobody can tell but by the time."""
 import csv
-import json
 import os
 import threading
-import time
 import unittest
 
 from support import EXTREME, NEWSPAPER, SOLUTION, TESTS, Server, variants
@@ -12,8 +10,8 @@ LONG = {"max_steps": 1000, "attempts": 100, "halt": "fixed"}
 
 
 class Sharing(unittest.TestCase):
-    def start(self, *args):
-        self.server = Server(*args)
+    def start(self, *args, **kw):
+        self.server = Server(*args, **kw)
         self.addCleanup(self.server.stop)
         return self.server
 
@@ -44,33 +42,29 @@ class Sharing(unittest.TestCase):
         self.assertEqual(s.post("/v1/sudoku", {"puzzles": [NEWSPAPER] * 5})[0], 413)
         s.stop()
         s = self.start("--queue-puzzles", "4", "--max-puzzles-per-request", "4")
-        busy = threading.Thread(target=lambda: s.post("/v1/sudoku", {"puzzles": [EXTREME] * 3, **LONG, "deadline_ms": 1500}))
-        busy.start()
+        busy = s.send("/v1/sudoku", {"puzzles": [EXTREME] * 3, **LONG, "deadline_ms": 600000})
         self.assertTrue(s.until(lambda: s.metric("trmd_queue_puzzles") == 2))
         self.assertEqual(s.post("/v1/sudoku", {"puzzles": [NEWSPAPER] * 3})[0], 429)
         self.assertEqual(s.post("/v1/sudoku", {"puzzles": [NEWSPAPER] * 2})[0], 200)
-        busy.join()
+        busy.close()
 
     def test_each_keeps_its_own_deadline(self):
         self.start()
-        long, short = self.together({"puzzle": EXTREME, **LONG, "deadline_ms": 2500},
+        long, short = self.together({"puzzle": EXTREME, **LONG, "deadline_ms": 6000},
                                     {"puzzle": EXTREME, **LONG, "deadline_ms": 800})
         self.assertEqual((long[2]["status"], short[2]["status"]), ("deadline", "deadline"))
-        self.assertGreaterEqual(long[2]["timing_ms"]["total"], 2500)
+        self.assertGreaterEqual(long[2]["timing_ms"]["total"], 6000)
         self.assertGreaterEqual(short[2]["timing_ms"]["total"], 800)
-        self.assertLess(short[2]["timing_ms"]["total"], 2500)
+        self.assertLess(short[2]["timing_ms"]["total"], 6000)
         self.assertGreater(short[2]["steps"], 0)  # the best answer so far, though another's work
 
     def test_a_client_that_leaves_takes_nothing_along(self):
         s = self.start()
-        c = s.connect()
-        text = json.dumps({"puzzle": EXTREME, **LONG, "deadline_ms": 60000})
-        c.sendall(("POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                   "Content-Length: %d\r\n\r\n%s" % (len(text), text)).encode())
+        c = s.send("/v1/sudoku", {"puzzle": EXTREME, **LONG, "deadline_ms": 600000})
         self.assertTrue(s.until(lambda: s.metric("trmd_batch_size_count") > 0))
         answers = []
         t = threading.Thread(target=lambda: answers.append(
-            s.post("/v1/sudoku", {"puzzle": EXTREME, **LONG, "deadline_ms": 2000})))
+            s.post("/v1/sudoku", {"puzzle": EXTREME, **LONG, "deadline_ms": 4000})))
         t.start()
         self.assertTrue(s.until(lambda: s.metric("trmd_queue_puzzles") == 1))
         c.close()
@@ -91,23 +85,24 @@ class Sharing(unittest.TestCase):
         self.assertEqual(s.metric("trmd_coalesced_total"), 0)
 
     def test_kinds_share_the_engine(self):
-        """Both kinds have more to do than there is time for; neither gets less than a third."""
-        s = self.start()
+        """Both kinds have more to do than there is time for; neither gets less than a third, but for
+        the one step of each that the look at the clock may have cut."""
+        s = self.start(kinds=("sudoku", "maze"))
         with open(os.path.join(TESTS, "data", "puzzles", "maze-hard.csv"), encoding="ascii") as f:
             mazes = [row["question"] for row in csv.DictReader(f)]
         busy = lambda: [s.metric('trmd_engine_busy_seconds_total{model="%s"}' % m) for m in ("sudoku", "maze")]
-        hard = {"max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 4000}
-        asks = [("/v1/sudoku", variants(EXTREME, 8)), ("/v1/maze", mazes[:8])]
-        threads = [threading.Thread(target=s.post, args=(path, {"puzzles": p, **hard})) for path, p in asks]
-        for t in threads:
-            t.start()
+        hard = {"max_steps": 1000, "attempts": 100, "halt": "fixed", "deadline_ms": 600000}
+        asks = [s.send("/v1/sudoku", {"puzzles": variants(EXTREME, 4), **hard}),
+                s.send("/v1/maze", {"puzzles": mazes[:4], **hard})]
         self.assertTrue(s.until(lambda: min(busy()) > 0))
-        before = busy()
-        time.sleep(2)
-        spent = [now - then for now, then in zip(busy(), before)]
-        for t in threads:
-            t.join()
-        self.assertGreater(min(spent), sum(spent) / 3, spent)
+        before, steps = busy(), s.metric("trmd_step_seconds_count")
+        spent = lambda: [now - then for now, then in zip(busy(), before)]
+        mean = lambda: sum(spent()) / max(1, s.metric("trmd_step_seconds_count") - steps)
+        self.assertTrue(s.until(lambda: sum(spent()) > max(2, 12 * mean())))
+        one = s.longest_step()
+        self.assertGreater(min(spent()) + one, sum(spent()) / 3, (spent(), one))
+        for a in asks:
+            a.close()
 
     def test_an_answer_is_remembered(self):
         s = self.start("--cache-entries", "100")

@@ -22,7 +22,7 @@ def outputs(answer):
 class V2(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(kinds=("sudoku", "maze"))
 
     @classmethod
     def tearDownClass(cls):

@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "http"))
-from support import EXTREME, NEWSPAPER, Others, Server, variants  # noqa: E402
+from support import EXTREME, NEWSPAPER, PATIENCE, Others, Server, variants  # noqa: E402
 
 LOAD = os.environ["TRM_LOAD"]
 
@@ -123,7 +123,7 @@ class Overload(unittest.TestCase):
                  "--duration=3", "--connections=100", "--json"], stdout=subprocess.PIPE, text=True)
             self.assertTrue(server.until(lambda: server.metric("trmd_puzzles_total") > 50))
             server.process.terminate()
-            self.assertEqual(server.process.wait(60), 0)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
             report = json.loads(load.communicate(timeout=120)[0])
         self.assertEqual(set(report["statuses"]) - {"200", "503"}, set(), report)
         self.assertGreater(report["statuses"]["200"], 50)
