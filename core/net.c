@@ -24,6 +24,28 @@ static int jobs_of(trm_net_layer *l, bool mlp_t, struct pack_job job[4]) {
     return mlp_t ? 2 : 4;
 }
 
+static int make_candidates(trm_net *net, trm_net_layer *l, trm_error *err) {
+    const trm_config *c = net->c;
+    if (!trm_config_candidates(c) || !net->mm->rounds || !net->rows->candidates)
+        return TRM_OK;
+    size_t n = net->rows->candidates_bytes(c->hidden_size, trm_config_inner(c));
+    if (!n)
+        return TRM_OK;
+    l->candidates = aligned_alloc(64, (n + 63) / 64 * 64);
+    net->bytes += n;
+    return l->candidates ? TRM_OK
+                         : trm_fail(err, TRM_E_NOMEM, "out of memory for a layer's weights");
+}
+
+static void pack_candidates(const trm_net *net, const trm_net_layer *l, int i) {
+    static const trm_role role[TRM_CANDIDATE_WEIGHTS] = {
+        TRM_W_QKV, TRM_W_O, TRM_W_GATE_UP, TRM_W_DOWN};
+    const float *w[TRM_CANDIDATE_WEIGHTS];
+    for (int k = 0; k < TRM_CANDIDATE_WEIGHTS; k++)
+        w[k] = trm_net_weight(net, role[k], i);
+    net->rows->candidates_pack(l->candidates, w, net->c->hidden_size, trm_config_inner(net->c));
+}
+
 static int make_layer(trm_net *net, int i, trm_error *err) {
     struct pack_job job[4];
     trm_net_layer *l = &net->layer[i];
@@ -35,6 +57,8 @@ static int make_layer(trm_net *net, int i, trm_error *err) {
         if (!r && net->train)
             r = net->mm->pack_make(job[k].backward, p->rows, p->cols, err);
     }
+    if (!r)
+        r = make_candidates(net, l, err);
     if (r || !net->c->mlp_t)
         return r;
     const trm_param *g = trm_layout_find(net->layout, TRM_W_GATE_UP_T, i);
@@ -62,6 +86,8 @@ int trm_net_refresh(trm_net *net, int first, int last, trm_error *err) {
         }
         if (r)
             return r;
+        if (l->candidates)
+            pack_candidates(net, l, i);
         if (net->c->mlp_t) {
             const trm_param *g = trm_layout_find(net->layout, TRM_W_GATE_UP_T, i);
             const trm_param *d = trm_layout_find(net->layout, TRM_W_DOWN_T, i);
@@ -110,6 +136,7 @@ void trm_net_free(trm_net *net) {
         }
         free(net->layer[i].gate_up_t);
         free(net->layer[i].down_t);
+        free(net->layer[i].candidates);
     }
     free(net->layer);
     free(net);

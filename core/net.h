@@ -19,6 +19,7 @@ typedef struct trm_net_layer {
     trm_packed qkv, o, gate_up, down;         /* y = x W^T */
     trm_packed qkv_b, o_b, gate_up_b, down_b; /* dx = dy W, training only */
     void *gate_up_t, *down_t;                 /* token mixing: act copies, (2 It, S), (S, It) */
+    void *candidates;                         /* all of them for trm_rows.candidates, or NULL */
 } trm_net_layer;
 
 typedef struct trm_net {
@@ -61,6 +62,7 @@ typedef struct trm_work {
     float *o, *scores, *dscores, *inv, *tmp, *lse, *dkv;                   /* f32 */
     void *xa, *xa1, *xa2, *qkv, *att, *mix, *gu, *h, *gu_t, *h_t, *p, *ds; /* act */
     void *panels;                                                          /* for trm_rows.outer */
+    void *space;                                                           /* .candidates */
     void *block;
     size_t bytes;
 } trm_work;

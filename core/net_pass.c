@@ -101,6 +101,11 @@ static void pass(
     int inner = trm_config_inner(net->c), group = all->n > 1;
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
+        if (l->candidates && !tape) {
+            net->rows->candidates(all->x[0], w->xa, l->candidates, w->space, net->c->hidden_size,
+                inner, (float)net->c->rms_norm_eps);
+            continue;
+        }
         struct place p = place_of(w, plan, tape, i, at);
         if (net->c->mlp_t)
             mix_mlp(w, plan, l, all, &p);

@@ -46,6 +46,8 @@ static void carve_work(trm_work *w, struct carver *k) {
         w->h_t = carve(k, in_t * d, act);
         return;
     }
+    if (w->net->layer[0].candidates)
+        w->space = carve(k, w->net->rows->candidates_space(c->hidden_size, trm_config_inner(c)), 1);
     w->qkv = carve(k, s * (size_t)trm_config_mix_in(c), act);
     w->att = carve(k, s * (size_t)trm_config_mix_out(c), act);
     if (c->pos_encodings == TRM_POS_SHIFTS)

@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of a layer of candidates: qkv (8 d, d), o (d, 4 d), gate_up (2 inner, d), down (d, inner). */
+enum { TRM_CANDIDATE_WEIGHTS = 4 };
+
 typedef struct trm_rows {
     bool bf16;
     size_t act_size;
@@ -68,6 +71,16 @@ typedef struct trm_rows {
     /* The same for the candidates of a Sudoku, h (729, n): over the cell's digits (first quarter of
      * the channels), or the digit's cells of the row, column or box. */
     void (*candidate_means)(void *h, int n);
+    /* A whole layer of a model of candidates without a tape, in place: x (729, d), xa = act(x) on
+     * entry and afterwards. `weights` are what candidates_pack has made of the layer's matrices, of
+     * candidates_bytes (0: not for these widths); space is of candidates_space bytes. NULL where
+     * the separate kernels are as good. */
+    void (*candidates)(
+        float *x, void *xa, const void *weights, void *space, int d, int inner, float eps);
+    size_t (*candidates_bytes)(int d, int inner);
+    size_t (*candidates_space)(int d, int inner);
+    void (*candidates_pack)(
+        void *out, const float *const w[TRM_CANDIDATE_WEIGHTS], int d, int inner);
     /* out (rows, n): each quarter q of in's channels from the neighbour near[q] names, 0 where
      * there is none; its gradient where `back`, for which near's directions are taken the other
      * way round. */

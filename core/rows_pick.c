@@ -18,6 +18,7 @@ void trm_units_x512(trm_rows *table);
 void trm_near_x512(trm_rows *table);
 void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
+void trm_candidates_x512(trm_rows *table);
 
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -44,6 +45,7 @@ static void put_together(void) {
     trm_near_x512(&by_hand);
     trm_means_x512(&by_hand);
     trm_outer_x512(&by_hand);
+    trm_candidates_x512(&by_hand);
 }
 #endif
 

@@ -14,6 +14,7 @@ void trm_units_x512(trm_rows *table);
 void trm_near_x512(trm_rows *table);
 void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
+void trm_candidates_x512(trm_rows *table);
 
 static inline __mmask16 few(int left) {
     return (__mmask16)(left >= 16 ? 0xFFFF : (1 << left) - 1);

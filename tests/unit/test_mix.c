@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,18 +107,68 @@ static void test_candidate_means_take_in_cell_row_column_and_box(void **state) {
     }
 }
 
-static void logits_of(float *logits, const trm_model *m, const int32_t *tokens) {
+/* False where this machine has no such backend. */
+static bool logits_by(
+    const char *backend, float *logits, const trm_model *m, const int32_t *tokens) {
     trm_engine *e;
     trm_error err;
     const trm_engine_options o = {
-        .backend = "reference", .threads = 1, .slots = 1, .keep_logits = true};
+        .backend = backend, .threads = 1, .slots = 1, .keep_logits = true};
     const trm_input in = {.tokens = tokens, .cells = 81};
     const int slot = 0;
-    if (trm_engine_new(&e, m, &o, &err) || trm_engine_load(e, 0, &in, &err) ||
-        trm_engine_step(e, &slot, 1, &err) || trm_engine_step(e, &slot, 1, &err))
+    int r = trm_engine_new(&e, m, &o, &err);
+    if (r == TRM_E_UNSUPPORTED)
+        return false;
+    if (r || trm_engine_load(e, 0, &in, &err) || trm_engine_step(e, &slot, 1, &err) ||
+        trm_engine_step(e, &slot, 1, &err))
         fail_msg("%s", err.text);
     memcpy(logits, trm_engine_logits(e, 0), 81 * 11 * sizeof *logits);
     trm_engine_free(e);
+    return true;
+}
+
+static void logits_of(float *logits, const trm_model *m, const int32_t *tokens) {
+    assert_true(logits_by("reference", logits, m, tokens));
+}
+
+/* The kernel that takes a layer of candidates whole, at its own width and at any other. */
+static void test_a_layer_in_one_kernel_is_that_layer(void **state) {
+    (void)state;
+    static const int width[][2] = {{32, 128}, {64, 48}, {32, 32}, {48, 40}};
+    static float a[81 * 11], b[81 * 11];
+    int32_t tokens[81];
+    char json[512];
+    for (int i = 0; i < 81; i++)
+        tokens[i] = i % 7 ? 1 : 2 + i * 5 % 9;
+    for (size_t k = 0; k < sizeof width / sizeof *width; k++) {
+        (void)snprintf(json, sizeof json,
+            "{\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":%d,\"num_heads\":4,\"H_cycles\":1,"
+            "\"L_cycles\":1,\"L_layers\":1,\"inner_size\":%d,\"pos_encodings\":\"candidates\","
+            "\"puzzle_emb_ndim\":0,\"q_mean\":true}",
+            width[k][0], width[k][1]);
+        trm_config c;
+        trm_model *m;
+        trm_error err;
+        trm_rng rng;
+        config_of(&c, json);
+        trm_rng_seed(&rng, 7);
+        if (trm_model_new(&m, &c, &rng, &err))
+            fail_msg("%s", err.text);
+        logits_of(a, m, tokens);
+        bool fast = logits_by("onednn-bf16", b, m, tokens);
+        trm_model_free(m);
+        if (!fast)
+            skip();
+        double off = 0, all = 0;
+        for (int i = 0; i < 81 * 11; i++) {
+            if (i % 11 < 2)
+                continue;
+            off += (a[i] - b[i]) * (a[i] - b[i]);
+            all += a[i] * a[i];
+        }
+        print_message("hidden %d, inner %d: %.4f\n", width[k][0], width[k][1], sqrt(off / all));
+        assert_true(sqrt(off / all) < 5e-2);
+    }
 }
 
 /* Digits exchanged in the puzzle are exchanged in the answer, and nothing else is. */
@@ -230,6 +281,7 @@ int main(void) {
         cmocka_unit_test(test_means_take_in_row_column_and_box),
         cmocka_unit_test(test_candidate_means_take_in_cell_row_column_and_box),
         cmocka_unit_test(test_candidates_know_no_digit_from_another),
+        cmocka_unit_test(test_a_layer_in_one_kernel_is_that_layer),
         cmocka_unit_test(test_shifts_bring_each_quarter_from_its_neighbour),
         cmocka_unit_test(test_gradients_match_differences),
     };
