@@ -1,7 +1,6 @@
 """What an operator relies on: deadlines, clients that leave, a full queue, a clean stop."""
 import json
 import signal
-import socket
 import subprocess
 import threading
 import time
