@@ -16,14 +16,17 @@ static const char *const kind_names[] = {"sudoku", "maze", "arc"};
 struct lane {
     trm_lane lane;
     trmd_work *work; /* NULL = free slot */
+    uint64_t seen;   /* its last step's number; 0 = none yet */
 };
 
 struct station { /* one model on one worker */
     trm_engine *engine;
     struct lane *lane;
+    trmd_rider *rider;
     int *slot;
     int slots, busy;
     trmd_share share;
+    uint64_t steps; /* made */
 };
 
 struct worker {
@@ -153,6 +156,7 @@ static void start_lane(struct worker *k, struct station *s, int slot, trmd_work 
         return;
     }
     s->lane[slot].work = w;
+    s->lane[slot].seen = 0;
     w->lanes++;
     s->busy++;
 }
@@ -254,28 +258,26 @@ static bool replace(struct worker *k, int model, const trm_error *why) {
     return true;
 }
 
-/* Which slots make the next step: all, or first attempts without the later ones, but for those
- * that find a processor idle. A GPU's step costs the same for few and many. */
-static int choose(const struct worker *k, struct station *s, bool *first) {
-    int firsts = 0, all = 0, n = 0;
-    for (int i = 0; i < s->slots; i++) {
-        all += s->lane[i].work != NULL;
-        firsts += s->lane[i].work && s->lane[i].lane.attempt == 0;
-    }
-    bool apart = all > k->threads && !trm_engine_on_gpu(s->engine);
-    *first = trmd_share_first(&s->share, apart ? firsts : 0, all - firsts);
-    int later = *first ? (k->threads - firsts % k->threads) % k->threads : all - firsts;
+/* Which slots make the next step. A GPU's costs the same for few and many. */
+static int choose(const struct worker *k, struct station *s) {
+    int n = 0;
     for (int i = 0; i < s->slots; i++)
-        if (s->lane[i].work && (s->lane[i].lane.attempt == 0 || later-- > 0))
-            s->slot[n++] = i;
+        if (s->lane[i].work)
+            s->rider[n++] = (trmd_rider){
+                .slot = i, .steps = s->lane[i].work->task.steps, .seen = s->lane[i].seen};
+    n = trmd_share_pick(&s->share, s->rider, n, trm_engine_on_gpu(s->engine) ? n : k->threads);
+    s->steps++;
+    for (int i = 0; i < n; i++) {
+        s->slot[i] = s->rider[i].slot;
+        s->lane[s->slot[i]].seen = s->steps;
+    }
     return n;
 }
 
 static void step(struct worker *k, int model) {
     struct station *s = &k->station[model];
     trm_error err;
-    bool first;
-    int n = choose(k, s, &first);
+    int n = choose(k, s);
     uint64_t began = trmd_now();
     if (trm_engine_step(s->engine, s->slot, n, &err)) {
         bool replaced = replace(k, model, &err);
@@ -290,7 +292,7 @@ static void step(struct worker *k, int model) {
     }
     uint64_t spent = trmd_now() - began;
     trmd_turn_spent(&k->turns, model, spent);
-    trmd_share_spent(&s->share, first, spent);
+    trmd_share_spent(&s->share, spent);
     count_step(k, model, n, spent);
     for (int i = 0; i < n; i++)
         advance(k, s, s->slot[i]);
@@ -437,7 +439,8 @@ static int make_station(struct worker *k, int m, trm_error *err) {
     s->slots = o.slots;
     s->lane = calloc((size_t)s->slots, sizeof *s->lane);
     s->slot = calloc((size_t)s->slots, sizeof *s->slot);
-    if (!s->lane || !s->slot)
+    s->rider = calloc((size_t)s->slots, sizeof *s->rider);
+    if (!s->lane || !s->slot || !s->rider)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for %d slots", s->slots);
     int r = open_engine(s, p->model[m], &o, err);
     bool gpu = s->engine ? trm_engine_on_gpu(s->engine) : r == TRM_E_NOMEM || r == TRM_E_BACKEND;
@@ -531,6 +534,7 @@ void trmd_pool_free(trmd_pool *p) {
             trm_engine_free(k->station[m].engine);
             free(k->station[m].lane);
             free(k->station[m].slot);
+            free(k->station[m].rider);
         }
         free(k->station);
     }

@@ -277,19 +277,45 @@ int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s) {
     return seconds < 1 ? 1 : seconds > 60 ? 60 : (int)seconds;
 }
 
-/* So much ahead they may be: a puzzle that comes makes its first steps at once. */
-enum { HEADSTART_NS = 10 * 1000 * 1000 };
+/* So much ahead may those be that have had fewest steps; more where one may be easy yet. */
+enum { HEADSTART_NS = 10 * 1000 * 1000, YOUNG_NS = 200 * 1000 * 1000, YOUNG_STEPS = 4 };
 
-bool trmd_share_first(trmd_share *h, int firsts, int later) {
-    h->both = firsts > 0 && later > 0;
-    if (!h->both)
-        h->ahead = 0;
-    return firsts > 0 && h->ahead < HEADSTART_NS;
+/* As many as keep the threads at work: two each, which is as cheap as more; but no young one waits
+ * for an old one, and where young ones alone would fill a longer step it may be up to twice that.
+ */
+static int riders(int n, int young, int threads) {
+    int most = young == 0 ? 2 * threads : young < threads ? threads : young;
+    most = most < 4 * threads ? most : 4 * threads;
+    most = most < n ? most : n;
+    return most > threads ? most - most % threads : most;
 }
 
-void trmd_share_spent(trmd_share *h, bool first, uint64_t ns) {
-    if (h->both)
-        h->ahead += first ? (int64_t)ns : -(int64_t)ns;
+int trmd_share_pick(trmd_share *h, trmd_rider *r, int n, int threads) {
+    int young = 0;
+    for (int i = 0; i < n; i++)
+        young += r[i].steps < YOUNG_STEPS;
+    int most = riders(n, young, threads);
+    h->all = most == n;
+    if (h->all)
+        h->ahead = 0;
+    h->few = h->ahead < (young > 0 ? YOUNG_NS : HEADSTART_NS);
+    for (int i = 0; i < most && !h->all; i++) {
+        int best = i;
+        for (int k = i + 1; k < n; k++) {
+            int less = h->few ? r[best].steps - r[k].steps : 0;
+            if (less > 0 || (less == 0 && r[k].seen < r[best].seen))
+                best = k;
+        }
+        trmd_rider first = r[best];
+        r[best] = r[i];
+        r[i] = first;
+    }
+    return most;
+}
+
+void trmd_share_spent(trmd_share *h, uint64_t ns) {
+    if (!h->all)
+        h->ahead += h->few ? (int64_t)ns : -(int64_t)ns;
 }
 
 /* Whoever comes back to work starts level with the one who has had least. */

@@ -92,16 +92,24 @@ bool trmd_sched_idle(const trmd_sched *s);
  * which they have been leaving, 1 to 60. */
 int trmd_sched_retry_after(const trmd_sched *s, double puzzles_per_s);
 
-/* First attempts may make steps without the later ones beside them, or every step of an easy puzzle
- * would cost what a batch of hard ones does. Later attempts have half of the time all the same. */
+/* Which lanes make the next step. A step of all would be as long as they are many, and who comes
+ * meanwhile, or needs one step more, would wait for it; so on a CPU, where few are as cheap each as
+ * many, a step takes no more than keep the threads at work. Those go first whose puzzles have had
+ * fewest steps, and with them every puzzle that is easy; half of the time goes to whoever has
+ * waited longest, so that no stream of easy ones starves the hard. */
+typedef struct trmd_rider {
+    int slot, steps; /* steps: of its puzzle, in all its lanes */
+    uint64_t seen;   /* when it last made a step; 0 = never */
+} trmd_rider;
+
 typedef struct trmd_share {
-    bool both;     /* both were there at the last choice */
-    int64_t ahead; /* ns that steps of first attempts have had more since */
+    bool few, all; /* the last choice: by fewest steps; nobody was left out */
+    int64_t ahead; /* ns that steps of those with fewest have had more, while others waited */
 } trmd_share;
 
-/* Do the first attempts make the next step without the later ones, of which there are so many? */
-bool trmd_share_first(trmd_share *h, int firsts, int later);
-void trmd_share_spent(trmd_share *h, bool first, uint64_t ns);
+/* Brings to the front those that make the next step, and returns how many they are. */
+int trmd_share_pick(trmd_share *h, trmd_rider *r, int n, int threads);
+void trmd_share_spent(trmd_share *h, uint64_t ns);
 
 /* Turns: which model makes the next step. Those that have work share the time, whatever their
  * steps cost; one that had none does not save its time up. */

@@ -288,36 +288,147 @@ static void test_easy_puzzles_do_not_wait_for_hard_ones(void **state) {
     assert_in_range(worst_wait(60, 4000), 0, 16);
 }
 
-static void test_a_puzzle_that_comes_does_not_pay_for_hard_ones(void **state) {
-    const uint64_t ms = 1000 * 1000;
+static const uint64_t MS = 1000 * 1000;
+
+/* So many lanes, whose puzzles have had steps enough not to be easy. */
+static int riders(trmd_rider *r, int n) {
+    for (int i = 0; i < n; i++)
+        r[i] = (trmd_rider){.slot = i, .steps = 16 + i, .seen = (uint64_t)i + 1};
+    return n;
+}
+
+static void test_a_puzzle_that_comes_makes_its_steps_at_once(void **state) {
+    trmd_rider r[25];
     trmd_share h = {0};
     (void)state;
-    assert_false(trmd_share_first(&h, 0, 24)); /* hard ones alone */
-    trmd_share_spent(&h, false, 500 * ms);
-    for (int i = 0; i < 3; i++) { /* an easy one comes and is solved in three steps */
-        assert_true(trmd_share_first(&h, 1, 24));
-        trmd_share_spent(&h, true, 2 * ms);
+    for (int i = 0; i < 100; i++) { /* hard ones alone: by twos on each of two threads */
+        assert_int_equal(trmd_share_pick(&h, r, riders(r, 24), 2), 4);
+        trmd_share_spent(&h, 4 * MS);
+    }
+    for (int step = 0; step < 3; step++) { /* an easy one comes, with who else finds a thread */
+        (void)riders(r, 24);
+        r[24] = (trmd_rider){.slot = 24, .steps = step, .seen = step ? 50 : 0};
+        assert_int_equal(trmd_share_pick(&h, r, 25, 2), 2);
+        assert_int_equal(r[0].slot, 24);
+        trmd_share_spent(&h, 2 * MS);
     }
 }
 
-static void test_a_stream_of_easy_puzzles_leaves_half_of_the_time(void **state) {
-    const uint64_t ms = 1000 * 1000, cost[2] = {20 * ms, 2 * ms};
-    uint64_t spent[2] = {0, 0};
+static void test_a_step_leaves_no_thread_idle(void **state) {
+    trmd_rider r[9];
     trmd_share h = {0};
     (void)state;
-    for (int i = 0; i < 1000; i++) {
-        bool first = trmd_share_first(&h, 2, 24);
-        trmd_share_spent(&h, first, cost[first]);
-        spent[first] += cost[first];
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 1), 2), 1);
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 2), 2), 2);
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 3), 2), 2);
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 5), 4), 4);
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 9), 4), 8);
+    assert_int_equal(trmd_share_pick(&h, r, riders(r, 9), 9), 9);
+}
+
+/* A stream of new puzzles that would take all the time: those that are left out make steps too. */
+static void test_no_stream_of_new_puzzles_starves_the_others(void **state) {
+    uint64_t seen[8] = {0}, steps = 0, old = 0;
+    trmd_share h = {0};
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        trmd_rider r[8];
+        for (int k = 0; k < 8; k++)
+            r[k] = (trmd_rider){.slot = k, .steps = k < 4 ? 1 : 100, .seen = seen[k]};
+        int n = trmd_share_pick(&h, r, 8, 2);
+        steps++;
+        for (int k = 0; k < n; k++) {
+            old += r[k].slot >= 4;
+            seen[r[k].slot] = steps;
+        }
+        trmd_share_spent(&h, 2 * MS);
     }
-    assert_true(spent[0] > 9 * (spent[0] + spent[1]) / 20);
-    assert_true(spent[1] > 9 * (spent[0] + spent[1]) / 20);
-    assert_false(trmd_share_first(&h, 0, 24)); /* what hard ones use alone is nobody's debt */
-    trmd_share_spent(&h, false, 5000 * ms);
-    for (int i = 0; i < 6; i++) {
-        assert_int_equal(trmd_share_first(&h, 2, 24), i < 5);
-        trmd_share_spent(&h, i < 5, cost[i < 5]);
+    assert_in_range(old, steps * 3 / 2, steps * 5 / 2); /* half of 4 a step */
+    for (int k = 4; k < 8; k++)
+        assert_true(seen[k] + 20 > steps);
+}
+
+/* A worker of two threads and 32 slots in time that is counted: a step takes 1.5 ms for every two
+ * of its lanes, an attempt has 12. */
+static struct {
+    trmd_work pool[2000], *in[32];
+    uint64_t now, steps, seen[32], next[2], longest;
+    int n, left[32];
+    trmd_share share;
+} sim;
+
+/* An easy puzzle, done in two steps, comes each 50 ms or so; a hard one, done in 60, beside. */
+static void sim_arrive(const uint64_t every[2]) {
+    for (int hard = 0; hard < 2; hard++)
+        for (; every[hard] && sim.next[hard] <= sim.now; sim.n++) {
+            trmd_work *w = &sim.pool[sim.n];
+            *w = (trmd_work){.alone = true, .index = hard, .queued = sim.next[hard]};
+            w->deadline = sim.now + 10000 * MS;
+            assert_true(trmd_sched_add(&sched, &w, 1, 0));
+            sim.next[hard] += every[hard] + (hard ? 0 : (uint64_t)(sim.n % 7) * 2 * MS);
+        }
+}
+
+static int sim_fill(trmd_rider *r) {
+    int riding = 0, later = trmd_sched_later_slots(32);
+    for (int i = 0; i < 32; i++)
+        later -= sim.in[i] && sim.in[i]->task.started > 0;
+    for (int i = 0; i < 32; i++) {
+        trmd_work *w = sim.in[i];
+        if (!w && (w = trmd_sched_take(&sched, 0, sim.now, later > 0))) {
+            later -= w->task.started > 0;
+            sim.in[i] = w;
+            sim.left[i] = 12;
+            sim.seen[i] = 0;
+        }
+        if (w)
+            r[riding++] = (trmd_rider){i, w->task.steps, sim.seen[i]};
     }
+    return riding;
+}
+
+static void sim_advance(int slot) {
+    trmd_work *w = sim.in[slot];
+    sim.seen[slot] = sim.steps;
+    bool done = ++w->task.steps == (w->index ? 60 : 2);
+    if (done && !w->index && sim.now - w->queued > sim.longest)
+        sim.longest = sim.now - w->queued;
+    if (!done && --sim.left[slot])
+        return;
+    sim.in[slot] = NULL;
+    w->task.started++;
+    if (!done)
+        trmd_sched_again(&sched, w);
+}
+
+/* The longest that an easy one stays. */
+static uint64_t longest_stay(uint64_t hard_every) {
+    const uint64_t every[2] = {43 * MS, hard_every};
+    memset(&sim, 0, sizeof sim);
+    sim.next[1] = 7 * MS;
+    trmd_sched_init(&sched, 1, 2000, 1000);
+    while (sim.now < 20000 * MS) {
+        trmd_rider r[32];
+        sim_arrive(every);
+        int n = trmd_share_pick(&sim.share, r, sim_fill(r), 2);
+        uint64_t took = n ? (uint64_t)(n + 1) / 2 * 3 * MS / 2 : MS / 10;
+        sim.now += took;
+        sim.steps++;
+        trmd_share_spent(&sim.share, took);
+        for (int i = 0; i < n; i++)
+            sim_advance(r[i].slot);
+    }
+    return sim.longest;
+}
+
+/* Hard ones that take a tenth, half and nine tenths of the time. An easy one waits for the step
+ * that is under way, of two lanes a thread; then its own follow as if it were alone. */
+static void test_an_easy_puzzle_s_time_does_not_depend_on_hard_ones(void **state) {
+    (void)state;
+    uint64_t alone = longest_stay(0);
+    assert_true(alone < 4 * MS);
+    for (int share = 1; share <= 9; share += 4)
+        assert_true(longest_stay(60 * MS * 3 / 4 * 10 / (uint64_t)share) <= alone + 3 * MS);
 }
 
 static void test_kinds_share_the_time_and_not_the_steps(void **state) {
@@ -358,8 +469,10 @@ int main(void) {
         cmocka_unit_test(test_models_have_queues_of_their_own),
         cmocka_unit_test(test_retry_after_is_bounded),
         cmocka_unit_test(test_easy_puzzles_do_not_wait_for_hard_ones),
-        cmocka_unit_test(test_a_puzzle_that_comes_does_not_pay_for_hard_ones),
-        cmocka_unit_test(test_a_stream_of_easy_puzzles_leaves_half_of_the_time),
+        cmocka_unit_test(test_a_puzzle_that_comes_makes_its_steps_at_once),
+        cmocka_unit_test(test_a_step_leaves_no_thread_idle),
+        cmocka_unit_test(test_no_stream_of_new_puzzles_starves_the_others),
+        cmocka_unit_test(test_an_easy_puzzle_s_time_does_not_depend_on_hard_ones),
         cmocka_unit_test(test_kinds_share_the_time_and_not_the_steps),
         cmocka_unit_test(test_equal_work_is_done_once_but_takes_its_places),
         cmocka_unit_test(test_other_options_are_other_work),
