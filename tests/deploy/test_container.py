@@ -206,7 +206,7 @@ class Image(unittest.TestCase):
                       f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
         self.assertTrue(c.until(lambda: c.metric("trmd_requests_in_flight") >= 2))
         self.engine.podman("stop", "--time", "30", c.id)
-        self.assertIn(b'"status":"deadline"', conn.recv(65536).replace(b" ", b""))
+        self.assertIn(b'"halt":"deadline"', conn.recv(65536).replace(b" ", b""))
         conn.close()
         self.assertEqual(c.inspect()["State"]["ExitCode"], 0)
 

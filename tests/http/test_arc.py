@@ -103,7 +103,8 @@ class Arc(unittest.TestCase):
             self.assertEqual(a["solution"], SOLUTION)
             # Each of its steps waits for one turn at most; one more may be under way.
             turns = s.metric("trmd_arc_turn_seconds_count") - before
-            self.assertLessEqual(turns, s.metric("trmd_step_seconds_count") + 2)
+            if not SANITIZED:  # there a step takes as long as several turns, which get as much time
+                self.assertLessEqual(turns, s.metric("trmd_step_seconds_count") + 2)
         self.assertEqual(json.loads(s.request("DELETE", place)[2])["state"], "cancelled")
         self.assertTrue(s.until(lambda: s.metric("trmd_arc_tasks") == 0))
 

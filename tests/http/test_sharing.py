@@ -50,12 +50,12 @@ class Sharing(unittest.TestCase):
 
     def test_each_keeps_its_own_deadline(self):
         self.start()
-        long, short = self.together({"puzzle": EXTREME, **LONG, "deadline_ms": 6000},
+        long, short = self.together({"puzzle": EXTREME, **LONG, "deadline_ms": 2500},
                                     {"puzzle": EXTREME, **LONG, "deadline_ms": 800})
-        self.assertEqual((long[2]["status"], short[2]["status"]), ("deadline", "deadline"))
-        self.assertGreaterEqual(long[2]["timing_ms"]["total"], 6000)
+        self.assertEqual((long[2]["halt"], short[2]["halt"]), ("deadline", "deadline"))
+        self.assertGreaterEqual(long[2]["timing_ms"]["total"], 2500)
         self.assertGreaterEqual(short[2]["timing_ms"]["total"], 800)
-        self.assertLess(short[2]["timing_ms"]["total"], 6000)
+        self.assertLess(short[2]["timing_ms"]["total"], long[2]["timing_ms"]["total"])
         self.assertGreater(short[2]["steps"], 0)  # the best answer so far, though another's work
 
     def test_a_client_that_leaves_takes_nothing_along(self):
