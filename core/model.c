@@ -297,15 +297,15 @@ static void name_after(trm_model *m, const char *path) {
 }
 
 static int open_file(
-    trm_model **out, const trm_st_file *f, const trm_config *fallback, trm_error *err) {
+    trm_model **out, const trm_st_file *f, const trm_config *config, trm_error *err) {
     trm_config c;
     const char *text = trm_st_metadata(f, "config");
-    if (text) {
+    if (config) {
+        c = *config;
+    } else if (text) {
         int r = trm_config_parse(&c, text, err);
         if (r)
             return r;
-    } else if (fallback) {
-        c = *fallback;
     } else {
         return trm_fail(err, TRM_E_FORMAT, "holds no configuration; give one with --config");
     }
@@ -320,13 +320,13 @@ static int open_file(
     return r;
 }
 
-int trm_model_open(trm_model **out, const char *path, const trm_config *fallback, trm_error *err) {
+int trm_model_open(trm_model **out, const char *path, const trm_config *config, trm_error *err) {
     trm_st_file *f;
     trm_error inner;
     int r = trm_st_open(&f, path, err);
     if (r)
         return r;
-    r = open_file(out, f, fallback, &inner);
+    r = open_file(out, f, config, &inner);
     if (r)
         (void)trm_fail(err, r, "%s: %s", path, inner.text);
     else

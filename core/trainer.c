@@ -19,32 +19,10 @@ static int prepare(void *arg, trm_lesson *l, trm_error *err) {
     return r;
 }
 
-/* Weights of another model; how they are run (cycles, halting) is the recipe's. */
-static int init_model(trm_trainer *t, trm_error *err) {
-    int r = trm_model_open(&t->model, t->options.init, &t->recipe.model, err);
-    if (r)
-        return r;
-    const trm_layout *theirs = &t->model->layout;
-    trm_layout ours;
-    r = trm_layout_make(&ours, &t->recipe.model, err);
-    if (r)
-        return r;
-    bool same = theirs->count == ours.count;
-    for (int i = 0; same && i < ours.count; i++)
-        same = ours.param[i].role == theirs->param[i].role &&
-               ours.param[i].rows == theirs->param[i].rows &&
-               ours.param[i].cols == theirs->param[i].cols;
-    trm_layout_free(&ours);
-    if (!same)
-        return trm_fail(err, TRM_E_ARG, "%s is not a model of this recipe", t->options.init);
-    t->model->config = t->recipe.model;
-    return TRM_OK;
-}
-
 static int start_model(trm_trainer *t, trm_error *err) {
     trm_rng rng;
-    if (t->options.init)
-        return init_model(t, err);
+    if (t->options.init) /* its weights; how they are run (cycles, halting) is the recipe's */
+        return trm_model_open(&t->model, t->options.init, &t->recipe.model, err);
     trm_rng_seed(&rng, t->recipe.seed);
     return trm_model_new(&t->model, &t->recipe.model, &rng, err);
 }

@@ -56,7 +56,7 @@ static int run(const cli_command *cmd, int argc, char **argv) {
     bool json = false;
     cli_engine eo = {0};
     const cli_option options[] = {
-        {"config", 'c', CLI_STRING, &config, 0, 0, "FILE", "configuration, where MODEL has none"},
+        {"config", 'c', CLI_STRING, &config, 0, 0, "FILE", "configuration, instead of MODEL's own"},
         CLI_ENGINE_OPTIONS(eo), CLI_SLOTS_OPTION(eo),
         {"json", 0, CLI_FLAG, &json, 0, 0, NULL, "print one JSON object"}, CLI_END};
     cli_args args;

@@ -63,9 +63,9 @@ static bool shipped_path(char *out, size_t size, const char *name) {
 int cli_open_model(
     trm_model **out, const char *model, trm_kind kind, const char *config, trm_error *err) {
     char path[PATH_MAX];
-    trm_config fallback;
+    trm_config given;
     if (config) {
-        int r = trm_config_read(&fallback, config, err);
+        int r = trm_config_read(&given, config, err);
         if (r)
             return r;
     }
@@ -77,7 +77,7 @@ int cli_open_model(
     if (model &&
         (strchr(model, '/') || access(model, F_OK) == 0 || !shipped_path(path, sizeof path, model)))
         (void)snprintf(path, sizeof path, "%s", model);
-    return trm_model_open(out, path, config ? &fallback : NULL, err);
+    return trm_model_open(out, path, config ? &given : NULL, err);
 }
 
 int cli_engine_new(trm_engine **out, const trm_model *m, const cli_engine *o, int slots,

@@ -26,7 +26,7 @@ int cli_tensor_args(const cli_command *cmd, const char *model, const char *from,
 #define CLI_TENSOR_OPTIONS(model, config, from, steps, to)                                         \
     {"model", 'm', CLI_STRING, &(model), 0, 0, "MODEL", "model file, or a shipped one's name"},    \
         {"config", 'c', CLI_STRING, &(config), 0, 0, "FILE",                                       \
-            "configuration, where MODEL has none"},                                                \
+            "configuration, instead of MODEL's own"},                                              \
         {"inputs", 'i', CLI_STRING, &(from), 0, 0, "FILE", "safetensors file to read"},            \
         {"steps", 'k', CLI_INT, &(steps), 1, 100000, "K", "supervision steps (default 1)"}, {      \
         "output", 'o', CLI_STRING, &(to), 0, 0, "FILE", "safetensors file to write"                \

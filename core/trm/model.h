@@ -65,11 +65,11 @@ TRM_API const trm_param *trm_layout_find(const trm_layout *l, trm_role role, int
 
 /* Fresh weights as the official code draws them (truncated normals, halt head 0 / -5). */
 TRM_API int trm_model_new(trm_model **out, const trm_config *c, trm_rng *rng, trm_error *err);
-/* Reads PATH; its configuration comes from the metadata or, where it has none, from
- * `fallback` (may be NULL). Every tensor must be there with its shape; unknown ones are
- * refused by name. I8 tensors need NAME.scale (rows). Keys may carry "_orig_mod.model.". */
+/* Reads PATH; `config`, or where it is NULL the file's metadata, says how the weights are run.
+ * Every tensor must be there with the shape it asks for; unknown ones are refused by name. I8
+ * tensors need NAME.scale (rows). Keys may carry "_orig_mod.model.". */
 TRM_API int trm_model_open(
-    trm_model **out, const char *path, const trm_config *fallback, trm_error *err);
+    trm_model **out, const char *path, const trm_config *config, trm_error *err);
 /* Fills a model from tensors of any origin (an imported checkpoint). */
 TRM_API int trm_model_from_views(
     trm_model **out, const trm_config *c, const trm_st_view *const *views, int n, trm_error *err);

@@ -235,6 +235,17 @@ class BadTensors(Case):
         self.assertEqual(one["total_bytes"], one["fixed_bytes"] + one["slot_bytes"])
         self.assertIn("inner.lm_head.weight", self.ok("info", made))
 
+    def test_a_configuration_given_wins_over_the_models_own(self):
+        made, again = self.dir / "m.safetensors", self.dir / "again.safetensors"
+        self.ok("import", self.golden / "step_1000", "--config", self.golden / "config.json", "-o",
+                made)
+        other = golden_config("sudoku-mlp")
+        other["H_cycles"] += 1
+        config = self.file("c.json", json.dumps(other))
+        self.ok("import", made, "--config", config, "-o", again)
+        for info in [self.json("info", again), self.json("info", made, "--config", config)]:
+            self.assertEqual(info["config"]["H_cycles"], other["H_cycles"])
+
     def test_id_changes_with_the_weights(self):
         def id_of(path):
             return self.json("info", path, "--config", self.golden / "config.json")["id"]
