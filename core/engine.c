@@ -1,7 +1,8 @@
 /* Engine and slots over a CPU backend, or over a device that runs whole steps itself. On the
- * CPU slots are dealt to the team's members, each of whom takes whole sequences through all
+ * CPU the team's members take slots as they become free, each of them whole sequences through all
  * passes of a supervision step with its own buffers, so members meet only at the end of a step. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +34,11 @@ struct trm_engine {
     bool keep_logits;
     size_t slot_bytes;
     void *block;
-    /* the step in progress */
+    /* The step in progress: its slots in groups that pass together, group k from cut[k] to before
+     * cut[k + 1]. Whoever adds to `next` does that group. */
     const int *step_slots;
-    int step_n;
+    int *cut, groups;
+    atomic_int next;
 };
 
 /* Slot buffers, one block for all; floats first so that rows stay aligned. */
@@ -64,8 +67,9 @@ static int make_slots(trm_engine *e, trm_error *err) {
     struct slot dry;
     e->slot_bytes = slot_layout(e, &dry, NULL);
     e->slot = calloc((size_t)e->slots, sizeof *e->slot);
+    e->cut = calloc((size_t)e->slots + 1, sizeof *e->cut);
     e->block = aligned_alloc(64, e->slot_bytes * (size_t)e->slots);
-    if (!e->slot || !e->block)
+    if (!e->slot || !e->cut || !e->block)
         return trm_fail(
             err, TRM_E_NOMEM, "out of memory for %d slots of %zu bytes", e->slots, e->slot_bytes);
     memset(e->block, 0, e->slot_bytes * (size_t)e->slots);
@@ -157,6 +161,7 @@ void trm_engine_free(trm_engine *e) {
     trm_team_free(e->team);
     trm_net_free(e->net);
     free(e->slot);
+    free(e->cut);
     free(e->block);
     free(e);
 }
@@ -356,22 +361,34 @@ static void step_group(
         read_out(e, s[i]);
 }
 
-/* Every so-manieth slot is this member's; those of equal length go together. */
+/* Slots of equal length go together while that leaves something for each member. */
+static void cut_step(trm_engine *e, int n) {
+    int team = trm_team_size(e->team), at = 0;
+    for (e->groups = 0; at < n; e->groups++) {
+        const struct slot *first = &e->slot[e->step_slots[at]];
+        int most = n - at - (team - 1 - e->groups % team), size = 1;
+        while (size < TRM_GROUP && size < most && first->s <= TRM_GROUP_POSITIONS &&
+               e->slot[e->step_slots[at + size]].s == first->s)
+            size++;
+        e->cut[e->groups] = at;
+        at += size;
+    }
+    e->cut[e->groups] = n;
+    atomic_store(&e->next, 0);
+}
+
+/* Members are not dealt their share beforehand: one whose processor others use too would hold up
+ * all of them. */
 static void step_member(void *arg, int member) {
     trm_engine *e = arg;
-    int team = trm_team_size(e->team), i = member;
-    while (i < e->step_n) {
+    for (int k = atomic_fetch_add(&e->next, 1); k < e->groups; k = atomic_fetch_add(&e->next, 1)) {
         struct slot *s[TRM_GROUP];
         trm_plan *plan;
-        int n = 0;
-        s[0] = &e->slot[e->step_slots[i]];
+        int n = e->cut[k + 1] - e->cut[k];
+        for (int i = 0; i < n; i++)
+            s[i] = &e->slot[e->step_slots[e->cut[k] + i]];
         if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
             return; /* cannot be: trm_engine_load() has made it */
-        for (; n < plan->group && i < e->step_n; i += team, n++) {
-            s[n] = &e->slot[e->step_slots[i]];
-            if (s[n]->s != s[0]->s)
-                break;
-        }
         step_group(e, e->work[member], plan, s, n);
     }
 }
@@ -398,7 +415,7 @@ int trm_engine_step(trm_engine *e, const int *slots, int n, trm_error *err) {
     if (e->device)
         return step_device(e, slots, n, err);
     e->step_slots = slots;
-    e->step_n = n;
+    cut_step(e, n);
     e->net->mm->enter_thread(); /* the caller may be another thread than last time */
     trm_team_run(e->team, step_member, e);
     return TRM_OK;
