@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lesson.h"
+#include "search.h"
 
 struct pupil { /* one thread's share */
     trm_work *work;
@@ -187,6 +188,27 @@ static double yes_no(double logit, bool yes, float *d, double k) {
     return (logit > 0 ? logit : 0) - (yes ? logit : 0) + log1p(exp(-fabs(logit)));
 }
 
+/* What a search would assume of an unsolved Sudoku, where this has an answer. */
+static void find_open(trm_lesson *l, const float *logits) {
+    bool known[TRM_SUDOKU_CELLS];
+    float belief[10];
+    l->open_cell = -1;
+    if (!l->counted || l->right == l->counted)
+        return;
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++)
+        known[i] = l->tokens[i] > 1;
+    l->open_cell = trm_search_cell(belief, known, logits, TRM_SEARCH_LEAST);
+    if (l->open_cell < 0)
+        return;
+    int right = l->labels[l->open_cell] - 1, wrong = 0;
+    belief[0] = TRM_SEARCH_LEAST;
+    for (int d = 1; d <= 9; d++)
+        if (d != right && belief[d] > belief[wrong])
+            wrong = d;
+    l->likely = right + 1;
+    l->unlike = wrong ? wrong + 1 : 0;
+}
+
 /* Losses of a lesson and the gradients of its logits and of its two halt logits, scaled by
  * 1 / batch. A puzzle without an answer teaches the halt logits alone. */
 static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
@@ -213,6 +235,8 @@ static void losses(trm_class *k, struct pupil *p, trm_lesson *l, float dq[2]) {
             k->o.loss, k->o.label_smoothing, x, v, l->labels[i], 1.0 / divisor / k->o.batch, dx);
     }
     l->lm /= divisor;
+    if (k->o.assumes)
+        find_open(l, p->logits);
     trm_q_head(l->q, k->net, l->y, trm_config_span(c, l->cells));
     double scale = k->o.q_weight / k->o.batch;
     bool unsat = trm_lesson_unsat(l, c);

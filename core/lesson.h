@@ -28,6 +28,8 @@ typedef struct trm_lesson {
     double lm, q_loss;
     float q[2];
     int counted, right;
+    int open_cell;          /* Sudoku: what a search would assume of it, -1 = nothing ... */
+    int32_t likely, unlike; /* ... the right token, and the likeliest wrong one or 0 */
 } trm_lesson;
 
 /* n lessons, all fresh; the caller's until trm_lessons_free. */
@@ -45,6 +47,7 @@ typedef struct trm_class_options {
     double label_smoothing, q_weight;
     int tape;
     bool one_step_gradient;
+    bool assumes; /* finds each Sudoku's open cell */
     int batch;
 } trm_class_options;
 

@@ -36,6 +36,8 @@ static const trm_field fields[] = {
     F(share_file, TRM_REAL, 0, 1),
     F(share_sparse, TRM_REAL, 0, 1),
     F(share_wrong, TRM_REAL, 0, 1),
+    F(share_assumed, TRM_REAL, 0, 1),
+    F(share_assumed_wrong, TRM_REAL, 0, 1),
     F(sparse_effort, TRM_INT, 0, 100000),
     F(size_min, TRM_INT, 2, 30),
     F(size_max, TRM_INT, 2, 30),
@@ -193,6 +195,9 @@ static int check(trm_recipe *r, trm_error *err) {
     if (r->share_wrong > 0 && (!sudoku || !r->model.unsat_head))
         return trm_fail(
             err, TRM_E_FORMAT, "recipe: share_wrong is for Sudoku models with \"unsat_head\" true");
+    if (r->share_assumed > 0 && (!sudoku || !r->model.unsat_head || r->loss != TRM_STABLEMAX))
+        return trm_fail(err, TRM_E_FORMAT,
+            "recipe: share_assumed is for Sudoku models with \"unsat_head\" true and stablemax");
     if (r->label_smoothing > 0 && trm_config_candidates(&r->model))
         return trm_fail(err, TRM_E_FORMAT,
             "recipe: label_smoothing would ask a model of candidates for tokens it cannot give");

@@ -8,7 +8,7 @@
 /* A digit that the model believes in less than this is not tried. The model is at times too sure,
  * and then no assumption helps, so each round goes lower and longer than the one before. */
 static float least_belief(const trm_search *s) {
-    return 0.005f * powf(0.5f, (float)s->round);
+    return TRM_SEARCH_LEAST * powf(0.5f, (float)s->round);
 }
 
 static int attempts_of(const trm_search *s) {
@@ -71,14 +71,11 @@ static void add(trm_search *s, int parent, int cell, int digit, float likely) {
     s->open++;
 }
 
-void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
-    const trm_sudoku_sym *back, float unsat) {
-    trm_sudoku known = *puzzle;
-    float belief[10], best[10], most = -INFINITY, sum = 0, least = least_belief(s);
+int trm_search_cell(float best[10], const bool *known, const float *logits, float least) {
+    float belief[10], most = -INFINITY;
     int cell = -1;
-    trm_search_clues(s, node, &known);
     for (int i = 0; i < TRM_SUDOKU_CELLS; i++) {
-        if (known.cell[back->cell[i]])
+        if (known[i])
             continue;
         belief_of(belief, logits + (ptrdiff_t)i * TRM_SUDOKU_VOCAB);
         float p = promise(belief, least);
@@ -86,15 +83,27 @@ void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const 
             continue;
         most = p;
         cell = i;
-        memcpy(best, belief, sizeof best);
+        memcpy(best, belief, sizeof belief);
     }
+    return cell;
+}
+
+void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
+    const trm_sudoku_sym *back, float unsat) {
+    trm_sudoku with = *puzzle;
+    bool known[TRM_SUDOKU_CELLS];
+    float belief[10], sum = 0, least = least_belief(s);
+    trm_search_clues(s, node, &with);
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++)
+        known[i] = with.cell[back->cell[i]] != 0;
+    int cell = trm_search_cell(belief, known, logits, least);
     if (cell < 0)
         return;
     for (int d = 1; d <= 9; d++)
-        sum += best[d] > least ? best[d] : 0;
+        sum += belief[d] > least ? belief[d] : 0;
     /* Doubt counts twice: the searches' wrong assumptions outnumber the training's. */
     float likely = (node < 0 ? 0 : s->node[node].likely) - 2 * log1pf(expf(unsat));
     for (int d = 1; d <= 9; d++)
-        if (best[d] > least)
-            add(s, node, back->cell[cell], back->digit[d], likely + logf(best[d] / sum));
+        if (belief[d] > least)
+            add(s, node, back->cell[cell], back->digit[d], likely + logf(belief[d] / sum));
 }

@@ -45,6 +45,11 @@ static int start_threads(trm_trainer *t, trm_error *err) {
     const trm_recipe *r = &t->recipe;
     const trm_mm_lib *lib;
     const trm_device_lib *device = trm_device_find(t->options.backend);
+    if (device && r->share_assumed > 0) { /* it looks at logits, which a device keeps */
+        if (!trm_backend_is_auto(t->options.backend))
+            return trm_fail(err, TRM_E_UNSUPPORTED, "share_assumed is trained on the CPU backends");
+        device = NULL;
+    }
     if (device) {
         int d = start_device(t, device, err);
         if (d != TRM_E_UNSUPPORTED || !trm_backend_is_auto(t->options.backend))
@@ -53,6 +58,7 @@ static int start_threads(trm_trainer *t, trm_error *err) {
         t->team = NULL;
     }
     trm_class_options o = {.loss = r->loss,
+        .assumes = r->share_assumed > 0,
         .label_smoothing = r->label_smoothing,
         .q_weight = r->q_weight,
         .tape = r->tape,
@@ -167,11 +173,25 @@ static void average(double *a, double x, double keep) {
     *a = keep * *a + (1 - keep) * x;
 }
 
+/* One clue more for a Sudoku that is not solved yet; after a wrong one it has no answer. */
+static void assume(const trm_recipe *r, trm_lesson *l) {
+    const double now = 0.4;
+    if (l->open_cell < 0 || trm_rng_unit(&l->rng) >= now)
+        return;
+    bool wrong = l->unlike && trm_rng_unit(&l->rng) < r->share_assumed_wrong;
+    l->tokens[l->open_cell] = wrong ? l->unlike : l->likely;
+    for (int i = 0; i < l->cells && wrong; i++)
+        l->labels[i] = -100;
+}
+
 static void after_step(trm_trainer *t) {
+    int assuming = (int)lround(t->recipe.share_assumed * t->recipe.batch);
     trm_train_log *g = &t->log;
     for (int i = 0; i < t->recipe.batch; i++) {
         trm_lesson *l = trm_trainer_lesson(t, i);
         l->done = halts(&t->recipe, l);
+        if (!l->done && i < assuming)
+            assume(&t->recipe, l);
         if (!l->done)
             continue;
         const double keep = 0.998;

@@ -75,6 +75,9 @@ typedef struct trm_recipe {
     int extra_clues_least;           /* ... down to so many */
     double share_file, share_sparse; /* of new puzzles: from `file`, from the sparse search */
     double share_wrong;              /* of new Sudokus: with one clue too many, a wrong one */
+    double share_assumed; /* of the batch: while unsolved, now and then a clue more, as a search
+                             (trm/task.h) assumes it, and on from the latents */
+    double share_assumed_wrong; /* of those clues: wrong ones, after which there is no answer */
     int sparse_effort;
     char file[512];       /* CSV of training puzzles, "" = generated ones only */
     char exclude[8][512]; /* files whose puzzles, up to symmetry, are never trained on */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "source.h"
+#include "trainer.h"
 #include "trm/sudoku.h"
 #include "trm/train.h"
 
@@ -28,6 +29,14 @@ static const char *const doubts =
     "\"num_heads\":3,\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,"
     "\"unsat_head\":true,\"pos_encodings\":\"unit_means\",\"puzzle_emb_ndim\":0,"
     "\"halt_max_steps\":3,\"q_mean\":true}}";
+
+/* four of its six slots get clues on the way */
+static const char *const assumes =
+    "{\"task\":\"sudoku\",\"seed\":5,\"batch\":6,\"steps\":40,\"extra_clues\":40,\"tape\":2,"
+    "\"share_assumed\":0.67,\"share_assumed_wrong\":0.3,\"model\":{\"seq_len\":81,"
+    "\"vocab_size\":11,\"hidden_size\":48,\"num_heads\":3,\"H_cycles\":1,\"L_cycles\":2,"
+    "\"L_layers\":1,\"inner_size\":64,\"unsat_head\":true,\"pos_encodings\":\"unit_means\","
+    "\"puzzle_emb_ndim\":0,\"halt_max_steps\":12,\"q_mean\":true}}";
 
 static const char *const mazes =
     "{\"task\":\"maze\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_min\":4,\"size_max\":7,\"tape\":"
@@ -92,6 +101,49 @@ static void test_resumed_run_repeats_the_unbroken_one(void **state) {
     (void)state;
     resume_repeats(small);
     resume_repeats(doubts);
+    resume_repeats(assumes);
+}
+
+/* A step leaves each lesson as it was or with one clue more: the right one, or a wrong one that
+ * takes its answer away. */
+static void test_unsolved_puzzles_get_clues_on_the_way(void **state) {
+    (void)state;
+    char folder[] = "/tmp/trm-train-XXXXXX", command[128];
+    int32_t tokens[6][81], labels[6][81];
+    int right = 0, wrong = 0, next[6];
+    double loss[1];
+    assert_non_null(mkdtemp(folder));
+    trm_trainer *t = start(assumes, folder, false);
+    for (int step = 0; step < 30; step++) {
+        for (int i = 0; i < 6; i++) {
+            const trm_lesson *l = trm_trainer_lesson(t, i);
+            next[i] = l->done ? 0 : l->steps;
+            memcpy(tokens[i], l->tokens, sizeof tokens[i]);
+            memcpy(labels[i], l->labels, sizeof labels[i]);
+        }
+        run(t, 1, loss);
+        for (int i = 0; i < 6; i++) {
+            const trm_lesson *l = trm_trainer_lesson(t, i);
+            int more = -1, changed = 0;
+            for (int k = 0; k < 81; k++)
+                if (l->tokens[k] != tokens[i][k]) {
+                    more = k;
+                    changed++;
+                }
+            if (!next[i] || !changed)
+                continue;
+            assert_true(i < 4 && changed == 1 && tokens[i][more] == 1);
+            bool fits = l->tokens[more] == labels[i][more];
+            right += fits;
+            wrong += !fits;
+            for (int k = 0; k < 81; k++)
+                assert_int_equal(l->labels[k], fits ? labels[i][k] : -100);
+        }
+    }
+    assert_true(right > 5 && wrong > 2);
+    trm_trainer_free(t);
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
 }
 
 /* Of the puzzles with a wrong clue none has an answer, of the others each has one. */
@@ -169,6 +221,9 @@ static void test_recipe_errors_name_the_key(void **state) {
         {"{\"task\":\"sudoku\",\"share_wrong\":0.1,\"model\":{\"seq_len\":81,\"vocab_size\":11,"
          "\"hidden_size\":48}}",
             "unsat_head"},
+        {"{\"task\":\"sudoku\",\"share_assumed\":0.1,\"model\":{\"seq_len\":81,\"vocab_size\":11,"
+         "\"hidden_size\":48}}",
+            "unsat_head"},
         {"{\"task\":\"sudoku\",\"label_smoothing\":0.1,\"model\":{" CANDIDATES "}}",
             "label_smoothing"},
         {"{\"task\":\"sudoku\",\"model\":{" CANDIDATES ",\"packed\":true}}", "not packed"},
@@ -190,6 +245,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_a_wrong_clue_leaves_no_answer),
+        cmocka_unit_test(test_unsolved_puzzles_get_clues_on_the_way),
         cmocka_unit_test(test_resumed_maze_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_resumed_arc_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_loss_falls),
