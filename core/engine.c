@@ -17,6 +17,7 @@ struct slot {
     float *e, *y, *z, *rope, *logits, *confidence;
     int32_t *answer, *near;
     float q[2];
+    uint64_t loaded;
 };
 
 struct trm_engine {
@@ -240,12 +241,17 @@ static const uint8_t *frame_of(const trm_input *in) {
     return in->frame ? in->frame : identity;
 }
 
-/* Latents as H_init and L_init, padding zero. */
-static void begin_slot(trm_engine *e, struct slot *s, const trm_input *in) {
+static void embed(trm_engine *e, struct slot *s, const trm_input *in) {
     int d = e->model->config.hidden_size, real = trm_config_span(&e->model->config, in->cells);
     const trm_shown shown = {
         in->tokens, in->cells, in->puzzle_identifier, in->row, in->col, frame_of(in)};
     trm_embed(s->e, e->net, &shown);
+    memset(s->e + (ptrdiff_t)real * d, 0, (size_t)(s->s - real) * (size_t)d * sizeof(float));
+}
+
+/* Latents as H_init and L_init, padding zero. */
+static void begin_latents(trm_engine *e, struct slot *s) {
+    int d = e->model->config.hidden_size, real = trm_config_span(&e->model->config, s->cells);
     const float *h = trm_net_weight(e->net, TRM_W_H_INIT, -1);
     const float *l = trm_net_weight(e->net, TRM_W_L_INIT, -1);
     for (int i = 0; i < real; i++) {
@@ -253,9 +259,25 @@ static void begin_slot(trm_engine *e, struct slot *s, const trm_input *in) {
         memcpy(s->z + (ptrdiff_t)i * d, l, (size_t)d * sizeof(float));
     }
     size_t pad = (size_t)(s->s - real) * (size_t)d * sizeof(float);
-    memset(s->e + (ptrdiff_t)real * d, 0, pad);
     memset(s->y + (ptrdiff_t)real * d, 0, pad);
     memset(s->z + (ptrdiff_t)real * d, 0, pad);
+}
+
+static void load_device(trm_engine *e, int slot, const trm_input *in) {
+    const struct slot *s = &e->slot[slot];
+    trm_device_input puzzle = {.cells = s->cells,
+        .real = trm_config_span(&e->model->config, s->cells),
+        .s = s->s,
+        .puzzle = in->puzzle_identifier,
+        .tokens = in->tokens,
+        .rope = s->rope,
+        .near = s->near};
+    e->lib->load(e->device, slot, &puzzle);
+}
+
+static void count_load(struct slot *s) {
+    static atomic_uint_fast64_t loads;
+    s->loaded = atomic_fetch_add(&loads, 1) + 1;
 }
 
 int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
@@ -267,15 +289,9 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
     s->cells = in->cells;
     s->s = trm_plan_length(c, trm_config_span(c, in->cells));
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
+    count_load(s);
     if (e->device) {
-        trm_device_input puzzle = {.cells = s->cells,
-            .real = trm_config_span(c, s->cells),
-            .s = s->s,
-            .puzzle = in->puzzle_identifier,
-            .tokens = in->tokens,
-            .rope = s->rope,
-            .near = s->near};
-        e->lib->load(e->device, slot, &puzzle);
+        load_device(e, slot, in);
         return TRM_OK;
     }
     for (int i = 0; i < trm_team_size(e->team); i++) {
@@ -284,8 +300,43 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
         if (r)
             return r;
     }
-    begin_slot(e, s, in);
+    embed(e, s, in);
+    begin_latents(e, s);
     return TRM_OK;
+}
+
+/* Latents go there and back: a load on the device makes them anew. */
+static int change_device(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
+    size_t sd = (size_t)e->slot[slot].s * (size_t)e->model->config.hidden_size;
+    float *y = malloc(2 * sd * sizeof *y);
+    if (!y)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for latents");
+    int r = e->lib->latents_get(e->device, slot, y, y + sd, err);
+    if (!r) {
+        load_device(e, slot, in);
+        r = e->lib->latents_put(e->device, slot, y, y + sd, err);
+    }
+    free(y);
+    return r;
+}
+
+int trm_engine_change(trm_engine *e, int slot, const trm_input *in, trm_error *err) {
+    int r = check_input(e, slot, in, err);
+    if (r)
+        return r;
+    struct slot *s = &e->slot[slot];
+    if (in->cells != s->cells)
+        return trm_fail(err, TRM_E_ARG, "slot %d holds a puzzle of %d cells, not %d", slot,
+            s->cells, in->cells);
+    count_load(s);
+    if (e->device)
+        return change_device(e, slot, in, err);
+    embed(e, s, in);
+    return TRM_OK;
+}
+
+uint64_t trm_engine_loaded(const trm_engine *e, int slot) {
+    return e->slot[slot].loaded;
 }
 
 static void perturb(float *y, float *z, int n, float sigma, trm_rng *rng) {

@@ -72,22 +72,32 @@ static trm_rng attempt_rng(const void *cells, size_t n, int attempt) {
     return rng;
 }
 
+/* Does the slot still hold what the attempt that this one builds on has come to? */
+static bool goes_on(const trm_lane *l, const trm_task *t, const trm_engine *e) {
+    return l->node >= 0 && t->left.loaded && t->left.slot == l->slot && t->left.round == l->round &&
+           t->left.node == t->search.node[l->node].parent &&
+           trm_engine_loaded(e, l->slot) == t->left.loaded;
+}
+
 static int load_sudoku(trm_lane *l, trm_task *t, trm_engine *e, trm_error *err) {
     int32_t tokens[TRM_SUDOKU_CELLS];
     trm_sudoku image, puzzle = t->puzzle.sudoku;
-    if (l->attempt == 0) {
+    l->node = trm_search_take(&t->search);
+    l->round = t->search.round;
+    bool on = goes_on(l, t, e);
+    if (on) {
+        l->sym = t->left.sym;
+    } else if (l->attempt == 0) {
         trm_sudoku_sym_identity(&l->sym);
     } else {
         trm_rng rng = attempt_rng(t->puzzle.sudoku.cell, sizeof t->puzzle.sudoku.cell, l->attempt);
         trm_sudoku_sym_random(&l->sym, &rng);
     }
-    l->node = trm_search_take(&t->search);
-    l->round = t->search.round;
     trm_search_clues(&t->search, l->node, &puzzle);
     trm_sudoku_sym_apply(&image, &l->sym, &puzzle);
     trm_sudoku_encode(&image, tokens);
-    return trm_engine_load(
-        e, l->slot, &(trm_input){.cells = TRM_SUDOKU_CELLS, .tokens = tokens}, err);
+    const trm_input in = {.cells = TRM_SUDOKU_CELLS, .tokens = tokens};
+    return on ? trm_engine_change(e, l->slot, &in, err) : trm_engine_load(e, l->slot, &in, err);
 }
 
 /* Eight images, then the same ones again from perturbed latents. */
@@ -265,6 +275,11 @@ static void branch(const trm_lane *l, const trm_engine *e) {
         return;
     trm_sudoku_sym_inverse(&back, &l->sym);
     trm_search_branch(&t->search, l->node, &t->puzzle.sudoku, logits, &back, doubt(l, e));
+    t->left.slot = l->slot;
+    t->left.node = l->node;
+    t->left.round = l->round;
+    t->left.loaded = trm_engine_loaded(e, l->slot);
+    t->left.sym = l->sym;
 }
 
 bool trm_lane_advance(trm_lane *l, trm_engine *e) {

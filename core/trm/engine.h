@@ -53,6 +53,11 @@ TRM_API size_t trm_engine_bytes(const trm_engine *e);
 
 /* Puts a puzzle into a slot with fresh latents (H_init, L_init). */
 TRM_API int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err);
+/* As trm_engine_load, but the slot's latents stay: the puzzle in it, with other tokens. */
+TRM_API int trm_engine_change(trm_engine *e, int slot, const trm_input *in, trm_error *err);
+/* Which load or change the slot has seen last: a number that no other one of any engine has had,
+ * 0 before the first. */
+TRM_API uint64_t trm_engine_loaded(const trm_engine *e, int slot);
 /* Adds sigma * N(0,1) to the slot's latents: another starting point for a new attempt. */
 TRM_API void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng);
 /* One supervision step on n different slots. On error no answer is changed. */

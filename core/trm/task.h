@@ -10,6 +10,8 @@
  *     attempts, then 64 and so on, or when none is left, the search begins again and takes digits
  *     seriously that the model believes in less. Only the model reasons here: no code eliminates
  *     candidates, and the answer is checked against the puzzle as it was asked;
+ *   - a Sudoku attempt that assumes one clue more than the attempt before it goes on from its
+ *     latents, in its image, where they are still in the slot;
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
  *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
  *     when the halt logit passes the model's threshold, or where assumptions are made when
@@ -82,6 +84,11 @@ typedef struct trm_task {
     int verified_attempt;                  /* which attempt verified, -1 */
     trm_outcome outcome;
     trm_search search; /* Sudoku */
+    struct {           /* ... where its last attempt that ended has left its latents, and of what */
+        int slot, node, round;
+        uint64_t loaded; /* trm_engine_loaded() then, 0 = nowhere */
+        trm_sudoku_sym sym;
+    } left;
 } trm_task;
 
 typedef struct trm_lane {

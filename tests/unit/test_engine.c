@@ -159,6 +159,46 @@ static void test_company_changes_no_answer(void **state) {
         }
 }
 
+/* The latents stay: told the same again, a slot goes on as if nothing had been; told something
+ * else, neither as before nor as from the beginning. */
+static void test_a_changed_puzzle_goes_on_from_its_latents(void **state) {
+    (void)state;
+    static float logits[4][LOGITS];
+    const int slot = 0, cells[2] = {81, 64};
+    int32_t tokens[CELLS] = {0};
+    uint8_t row[CELLS], col[CELLS];
+    trm_error err;
+    for (int i = 0; i < CELLS; i++) {
+        row[i] = (uint8_t)(i / 10);
+        col[i] = (uint8_t)(i % 10);
+    }
+    for (int k = 0; k < N_CONFIGS; k++) {
+        struct machine m = start(configs[k], "reference", 1);
+        const trm_config *c = &m.model->config;
+        size_t bytes = (size_t)c->seq_len * (size_t)c->vocab_size * sizeof(float);
+        trm_input in = {c->packed ? cells[0] : c->seq_len, tokens, row, col, 0, NULL};
+        for (int way = 0; way < 4; way++) {
+            tokens[5] = 0;
+            assert_int_equal(trm_engine_load(m.engine, slot, &in, &err), 0);
+            uint64_t loaded = trm_engine_loaded(m.engine, slot);
+            if (way < 3)
+                step(&m, &slot, 1);
+            tokens[5] = way > 1;
+            if (way)
+                assert_int_equal(trm_engine_change(m.engine, slot, &in, &err), 0);
+            assert_int_equal(way == 0, trm_engine_loaded(m.engine, slot) == loaded);
+            step(&m, &slot, 1);
+            memcpy(logits[way], trm_engine_logits(m.engine, slot), bytes);
+        }
+        assert_memory_equal(logits[1], logits[0], bytes);
+        assert_memory_not_equal(logits[2], logits[0], bytes);
+        assert_memory_not_equal(logits[2], logits[3], bytes);
+        in.cells = cells[1];
+        assert_int_equal(trm_engine_change(m.engine, slot, &in, &err), TRM_E_ARG);
+        stop(&m);
+    }
+}
+
 /* The libraries' own bookkeeping in a product may come and go (oneDNN's does), but nothing may
  * stay; what is ours takes nothing. */
 static void test_steps_allocate_nothing(void **state) {
@@ -205,6 +245,7 @@ static void test_idle_threads_sleep(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_changed_puzzle_goes_on_from_its_latents),
         cmocka_unit_test(test_company_changes_no_answer),
         cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_idle_threads_sleep),

@@ -63,8 +63,8 @@ static trm_engine *engine_of(const trm_model *m, const char *backend) {
     return e;
 }
 
-/* Packed puzzles come in several sizes. */
-static int load(trm_engine *e, int slot, uint64_t seed) {
+/* Packed puzzles come in several sizes. `change`: with one token more, on from its latents. */
+static int put(trm_engine *e, int slot, uint64_t seed, bool change) {
     const trm_config *c = &trm_engine_model(e)->config;
     int side = (int)lround(sqrt(c->seq_len)), rows = side, cols = side;
     int32_t tokens[4096];
@@ -86,9 +86,14 @@ static int load(trm_engine *e, int slot, uint64_t seed) {
         .row = c->packed ? row : NULL,
         .col = c->packed ? col : NULL,
         .puzzle_identifier = c->puzzle_emb_ndim ? (int)trm_rng_below(&rng, 3) : 0};
-    if (trm_engine_load(e, slot, &in, &err))
+    tokens[0] = change ? (tokens[0] + 1) % c->vocab_size : tokens[0];
+    if (change ? trm_engine_change(e, slot, &in, &err) : trm_engine_load(e, slot, &in, &err))
         fail_msg("%s", err.text);
     return in.cells;
+}
+
+static int load(trm_engine *e, int slot, uint64_t seed) {
+    return put(e, slot, seed, false);
 }
 
 /* The difference's norm against that of what is wanted; but what stands for minus infinity, beside
@@ -122,7 +127,8 @@ static void load_all(trm_engine *cpu, trm_engine *gpu, uint64_t seed, int cells[
 }
 
 /* Slots come and go, in batches of several sizes and orders, each size more than once so that
- * recorded steps are played back; one slot is loaded again, one perturbed. All begin anew in
+ * recorded steps are played back; one slot is loaded again, one perturbed, one
+ * changed. All begin anew in
  * each round, or before each step: a recursion over random weights doubles, in each step, what
  * rounding it has met. */
 static void agrees(const char *config, const char *backend, double tolerance, bool each_step) {
@@ -160,6 +166,9 @@ static void agrees(const char *config, const char *backend, double tolerance, bo
             trm_engine_perturb(gpu, 0, 0.5f, &b);
             trm_engine_perturb(cpu, 3, 0.5f, &a); /* in work */
             trm_engine_perturb(gpu, 3, 0.5f, &b);
+            uint64_t last = each_step ? (uint64_t)(200 + round) : (uint64_t)(10 * round);
+            (void)put(cpu, 2, last + 2, true);
+            (void)put(gpu, 2, last + 2, true);
         }
     }
     trm_engine_free(cpu);

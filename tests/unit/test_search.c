@@ -173,31 +173,72 @@ static void test_what_to_assume_is_waited_for(void **state) {
     assert_false(trm_task_wants_lane(&t));
 }
 
-/* Steps of four attempts by a model that knows nothing but doubts everything, or nothing. */
-static int steps_with_doubt(float bias) {
+/* A model that knows nothing but doubts everything, or nothing, by its bias. */
+static trm_engine *start(trm_model **m, float bias, int slots) {
     static const char *const config =
         "{\"task\":\"sudoku\",\"seq_len\":81,\"vocab_size\":11,\"hidden_size\":32,\"num_heads\":4,"
         "\"H_cycles\":1,\"L_cycles\":1,\"L_layers\":1,\"inner_size\":16,\"q_mean\":true,"
         "\"pos_encodings\":\"unit_means\",\"puzzle_emb_ndim\":0,\"unsat_head\":true}";
-    static const trm_sudoku blank;
-    static trm_task t;
     trm_config c;
-    trm_model *m;
     trm_engine *e;
     trm_error err;
     trm_rng rng;
     trm_rng_seed(&rng, 1);
     assert_int_equal(trm_config_parse(&c, config, &err), 0);
-    assert_int_equal(trm_model_new(&m, &c, &rng, &err), 0);
-    m->w[trm_layout_find(&m->layout, TRM_W_Q_BIAS, -1)->offset + 1] = bias;
-    const trm_engine_options o = {"reference", 1, 1, true};
-    assert_int_equal(trm_engine_new(&e, m, &o, &err), 0);
+    assert_int_equal(trm_model_new(m, &c, &rng, &err), 0);
+    (*m)->w[trm_layout_find(&(*m)->layout, TRM_W_Q_BIAS, -1)->offset + 1] = bias;
+    const trm_engine_options o = {"reference", 1, slots, true};
+    assert_int_equal(trm_engine_new(&e, *m, &o, &err), 0);
+    return e;
+}
+
+/* Steps of four attempts. */
+static int steps_with_doubt(float bias) {
+    static const trm_sudoku blank;
+    static trm_task t;
+    trm_model *m;
+    trm_error err;
+    trm_engine *e = start(&m, bias, 1);
     trm_task_sudoku(&t, &blank, &(trm_policy){2, 4, TRM_HALT_AUTO});
     assert_int_equal(trm_tasks_run(e, &t, 1, NULL, NULL, &err), 0);
     assert_int_equal(t.finished, 4);
     trm_engine_free(e);
     trm_model_free(m);
     return t.steps;
+}
+
+static void attempt(trm_lane *l, trm_task *t, trm_engine *e, int slot) {
+    trm_error err;
+    assert_int_equal(trm_lane_start(l, t, e, slot, &err), 0);
+    do
+        assert_int_equal(trm_engine_step(e, &slot, 1, &err), 0);
+    while (!trm_lane_advance(l, e));
+}
+
+/* The first assumption goes on, in its image. In another slot, after another puzzle, or beside an
+ * assumption that came to nothing, an attempt begins anew in an image of its own. */
+static void test_an_attempt_goes_on_where_the_one_before_it_stopped(void **state) {
+    (void)state;
+    static const trm_sudoku blank;
+    static trm_task task, other;
+    const trm_policy p = {2, 100, TRM_HALT_AUTO};
+    trm_model *m;
+    trm_lane root, next, stranger;
+    trm_engine *e = start(&m, -1000, 2);
+    for (int way = 0; way < 4; way++) {
+        trm_task_sudoku(&task, &blank, &p);
+        trm_task_sudoku(&other, &blank, &p);
+        attempt(&root, &task, e, 0);
+        if (way == 2)
+            attempt(&stranger, &other, e, 0);
+        attempt(&next, &task, e, way == 1);
+        if (way == 3) /* nine digits, all as likely: the second is nobody's child */
+            attempt(&next, &task, e, 0);
+        assert_int_equal(task.search.node[next.node].parent, root.node);
+        assert_int_equal(memcmp(&next.sym, &root.sym, sizeof root.sym) == 0, way == 0);
+    }
+    trm_engine_free(e);
+    trm_model_free(m);
 }
 
 /* The puzzle as it was asked has an answer, whatever the model thinks of it. */
@@ -220,6 +261,7 @@ int main(void) {
         cmocka_unit_test(test_a_round_ends_when_its_attempts_are_spent),
         cmocka_unit_test(test_what_to_assume_is_waited_for),
         cmocka_unit_test(test_what_is_assumed_wrongly_is_dropped_at_once),
+        cmocka_unit_test(test_an_attempt_goes_on_where_the_one_before_it_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
