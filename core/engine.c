@@ -433,11 +433,12 @@ static void cut_step(trm_engine *e, int n) {
 static void step_member(void *arg, int member) {
     trm_engine *e = arg;
     for (int k = atomic_fetch_add(&e->next, 1); k < e->groups; k = atomic_fetch_add(&e->next, 1)) {
-        struct slot *s[TRM_GROUP];
+        const int *first = e->step_slots + e->cut[k];
+        struct slot *s[TRM_GROUP] = {&e->slot[first[0]]};
         trm_plan *plan;
         int n = e->cut[k + 1] - e->cut[k];
-        for (int i = 0; i < n; i++)
-            s[i] = &e->slot[e->step_slots[e->cut[k] + i]];
+        for (int i = 1; i < n; i++)
+            s[i] = &e->slot[first[i]];
         if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
             return; /* cannot be: trm_engine_load() has made it */
         step_group(e, e->work[member], plan, s, n);

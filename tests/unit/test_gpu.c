@@ -67,7 +67,7 @@ static trm_engine *engine_of(const trm_model *m, const char *backend) {
 static int put(trm_engine *e, int slot, uint64_t seed, bool change) {
     const trm_config *c = &trm_engine_model(e)->config;
     int side = (int)lround(sqrt(c->seq_len)), rows = side, cols = side;
-    int32_t tokens[4096];
+    int32_t tokens[4096] = {0};
     uint8_t row[4096], col[4096];
     trm_rng rng;
     trm_error err;
