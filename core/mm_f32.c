@@ -38,29 +38,41 @@ static int make(trm_mm **out, const trm_mm_desc *d, trm_error *err) {
     return TRM_OK;
 }
 
+/* Four sums beside each other, each in the order of k: one alone would wait for its own additions.
+ */
+static void add_products(
+    float sum[4], const float *a, size_t a_step, const float *const b[4], size_t b_step, int n) {
+    float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
+    for (size_t k = 0; k < (size_t)n; k++) {
+        float x = a[k * a_step];
+        s0 += x * b[0][k * b_step];
+        s1 += x * b[1][k * b_step];
+        s2 += x * b[2][k * b_step];
+        s3 += x * b[3][k * b_step];
+    }
+    sum[0] = s0;
+    sum[1] = s1;
+    sum[2] = s2;
+    sum[3] = s3;
+}
+
 static void run_reference(trm_mm *mm, const void *av, const void *bv, void *cv) {
     const trm_mm_desc *d = &mm->d;
-    const float *a = av, *b = bv;
-    float *c = cv;
-    int ldb = d->ldb;
-    bool tb = d->tb;
-    if (d->pack) {
-        const trm_packed *p = bv;
-        b = p->source;
-        ldb = p->ld;
-        tb = p->transposed;
-    }
+    const trm_packed *p = d->pack ? bv : NULL;
+    const float *b = p ? p->source : bv;
+    size_t lda = (size_t)d->lda, ldb = (size_t)(p ? p->ld : d->ldb);
+    bool tb = p ? p->transposed : d->tb;
     for (int i = 0; i < d->m; i++)
-        for (int j = 0; j < d->n; j++) {
-            float sum = d->add ? c[(size_t)i * (size_t)d->ldc + (size_t)j] : 0;
-            for (int k = 0; k < d->k; k++) {
-                float x = d->ta ? a[(size_t)k * (size_t)d->lda + (size_t)i]
-                                : a[(size_t)i * (size_t)d->lda + (size_t)k];
-                float y = tb ? b[(size_t)j * (size_t)ldb + (size_t)k]
-                             : b[(size_t)k * (size_t)ldb + (size_t)j];
-                sum += x * y;
-            }
-            c[(size_t)i * (size_t)d->ldc + (size_t)j] = sum;
+        for (int j = 0; j < d->n; j += 4) {
+            const float *a = (const float *)av + (size_t)i * (d->ta ? 1 : lda), *column[4];
+            float *c = (float *)cv + (size_t)i * (size_t)d->ldc + (size_t)j, sum[4] = {0};
+            int width = d->n - j < 4 ? d->n - j : 4;
+            if (d->add)
+                memcpy(sum, c, sizeof(float) * (size_t)width);
+            for (int q = 0; q < 4; q++) /* what is beyond the last is the first again */
+                column[q] = b + (size_t)(j + (q < width ? q : 0)) * (tb ? ldb : 1);
+            add_products(sum, a, d->ta ? lda : 1, column, tb ? 1 : ldb, d->k);
+            memcpy(c, sum, sizeof(float) * (size_t)width);
         }
 }
 
