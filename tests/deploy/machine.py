@@ -14,6 +14,11 @@ CACHE = os.path.join(os.environ["TEST_BUILD"], "deploy")
 SUITES = [f"deb http://deb.debian.org/{path} {suite} main" for path, suite in
           (("debian", "bookworm"), ("debian", "bookworm-updates"), ("debian-security", "bookworm-security"))]
 
+# Not mmdebstrap's --dpkgopt=path-exclude: it would put a Python program behind each archive it
+# extracts, which took minutes.
+LEAN = "".join(f"path-exclude=/usr/share/{d}/*\n" for d in ("man", "locale", "doc")) \
+    + "path-include=/usr/share/doc/*/copyright\n"
+
 
 class Failed(Exception):
     """A command's exit status and what it said."""
@@ -65,9 +70,7 @@ def debian(*packages):
         new = os.path.join(folder, "debian.tar")
         run("mmdebstrap", f"--variant={'essential' if packages else 'minbase'}", "--skip=download/empty", "--skip=essential/unlink",
             f"--setup-hook=mkdir -p \"$1\"{ARCHIVES}; cp -l {archives}/*.deb \"$1\"{ARCHIVES}/ || cp {archives}/*.deb \"$1\"{ARCHIVES}/",
-            "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            "--dpkgopt=force-unsafe-io", f"--extract-hook=printf '{LEAN}' >\"$1\"/etc/dpkg/dpkg.cfg.d/lean",
             *(["--include=" + ",".join(packages)] if packages else []), "bookworm", new, *SUITES)
         os.rename(new, tar)
     return tar
