@@ -181,9 +181,12 @@ static int check(trm_recipe *r, trm_error *err) {
     if (r->model.seq_len == 0)
         return trm_fail(err, TRM_E_FORMAT, "recipe: \"model\" is missing");
     bool sudoku = kind == 0;
-    if (r->model.seq_len != kinds[kind].cells || r->model.vocab_size != kinds[kind].vocab)
-        return trm_fail(err, TRM_E_FORMAT, "recipe: a %s model has seq_len %d and vocab_size %d",
-            r->task, kinds[kind].cells, kinds[kind].vocab);
+    bool small = kind == 1 && r->model.seq_len == r->size_max * r->size_max;
+    if ((r->model.seq_len != kinds[kind].cells && !small) ||
+        r->model.vocab_size != kinds[kind].vocab)
+        return trm_fail(err, TRM_E_FORMAT, "recipe: a %s model has seq_len %d%s and vocab_size %d",
+            r->task, kinds[kind].cells, kind == 1 ? ", or size_max squared," : "",
+            kinds[kind].vocab);
     if (kind == 2 && (!r->model.packed || !r->model.frames || !trm_config_places(&r->model)))
         return trm_fail(err, TRM_E_FORMAT,
             "recipe: an arc model has \"packed\" and \"frames\" true and pos_encodings rope2d");

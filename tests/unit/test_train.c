@@ -45,6 +45,14 @@ static const char *const mazes =
     "\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,\"pos_encodings\":\"rope2d\","
     "\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,\"q_mean\":true,\"packed\":true}}";
 
+/* of one size, which need not be packed */
+static const char *const squares =
+    "{\"task\":\"maze\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_min\":7,\"size_max\":7,"
+    "\"tape\":2,\"lr\":0.005,\"model\":{\"seq_len\":49,\"vocab_size\":6,\"hidden_size\":32,"
+    "\"num_heads\":2,\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,"
+    "\"mlp_t\":true,\"pos_encodings\":\"none\",\"puzzle_emb_ndim\":0,\"halt_max_steps\":3,"
+    "\"q_mean\":true}}";
+
 static const char *const tasks =
     "{\"task\":\"arc\",\"seed\":5,\"batch\":4,\"steps\":40,\"size_max\":6,\"tape\":2,\"share_"
     "rules\":1,"
@@ -178,6 +186,7 @@ static void test_a_wrong_clue_leaves_no_answer(void **state) {
 static void test_resumed_maze_run_repeats_the_unbroken_one(void **state) {
     (void)state;
     resume_repeats(mazes);
+    resume_repeats(squares);
 }
 
 static void test_resumed_arc_run_repeats_the_unbroken_one(void **state) {
@@ -217,6 +226,9 @@ static void test_recipe_errors_name_the_key(void **state) {
         {"{\"task\":\"chess\"}", "sudoku, maze or arc"},
         {"{\"task\":\"arc\",\"model\":{\"seq_len\":900,\"vocab_size\":12,\"hidden_size\":64}}",
             "frames"},
+        {"{\"task\":\"maze\",\"size_min\":8,\"size_max\":9,\"model\":{\"seq_len\":64,"
+         "\"vocab_size\":6,\"hidden_size\":32}}",
+            "900, or size_max squared"},
         {"{\"task\":\"sudoku\"}", "\"model\" is missing"},
         {"{\"task\":\"sudoku\",\"share_wrong\":0.1,\"model\":{\"seq_len\":81,\"vocab_size\":11,"
          "\"hidden_size\":48}}",
