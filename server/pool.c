@@ -161,15 +161,24 @@ static void start_lane(struct worker *k, struct station *s, int slot, trmd_work 
     s->busy++;
 }
 
+/* An attempt at a Sudoku goes on best where the one before it has left its latents. */
+static int place(const struct station *s, const trmd_work *w, int otherwise) {
+    int slot = w->task.left.slot;
+    bool there = w->task.left.loaded && slot < s->slots && !s->lane[slot].work;
+    return there ? slot : otherwise;
+}
+
 static void fill(struct worker *k, int model, uint64_t now) {
     trmd_pool *p = k->pool;
     struct station *s = &k->station[model];
     s->busy = 0;
     for (int i = 0; i < s->slots; i++)
         s->busy += s->lane[i].work != NULL;
-    for (int i = 0; i < s->slots; i++) {
-        if (s->lane[i].work)
+    for (int i = 0; i < s->slots;) {
+        if (s->lane[i].work) {
+            i++;
             continue;
+        }
         (void)pthread_mutex_lock(&p->lock);
         trmd_work *w = trmd_sched_take(&p->sched, model, now, later_room(s) > 0);
         if (w)
@@ -179,7 +188,7 @@ static void fill(struct worker *k, int model, uint64_t now) {
             w = spare(k, s);
         if (!w)
             return;
-        start_lane(k, s, i, w);
+        start_lane(k, s, place(s, w, i), w);
     }
 }
 
