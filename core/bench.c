@@ -51,7 +51,9 @@ static int items(const struct bench *b, const trm_work *w, const trm_plan *p, st
         out[n++] = (struct item){p->mix_in[g], times, 2 * m * d * wide, w->xa, &l->qkv, w->qkv};
         out[n++] = (struct item){p->mix_out[g], times, 2 * m * d * mixed, w->att, &l->o, w->o};
     }
-    out[n++] = (struct item){p->gate_up[g], times, 4 * m * d * in, w->xa1, &l->gate_up, w->gu};
+    double parts = b->net->parts;
+    out[n++] = (struct item){
+        p->gate_up[g], parts * times, 4 * m * d * in / parts, w->xa1, &l->gate_up[0], w->gu};
     out[n++] = (struct item){p->down[g], times, 2 * m * d * in, w->h, &l->down, w->o};
     for (int tail = 0; tail < 2; tail++) {
         if (!p->qk[tail])

@@ -39,6 +39,7 @@ typedef struct trm_mm_desc {
 typedef struct trm_mm_lib {
     const char *name;
     bool bf16;
+    bool copies; /* packed weights are its own: `w` of pack() may go */
     bool rounds; /* bf16 only: weights are rounded to it and no more, as a kernel of rows.h may */
     /* Called once by each thread that will prepare or run products: keeps the library from
      * starting threads of its own. */

@@ -97,7 +97,7 @@ static void enter_openblas(void) {
     openblas_set_num_threads(1);
 }
 
-const trm_mm_lib trm_mm_reference = {"reference", false, false, enter_reference, pack_make, pack,
-    pack_free, make, run_reference, free_mm};
-const trm_mm_lib trm_mm_openblas = {"openblas", false, false, enter_openblas, pack_make, pack,
-    pack_free, make, run_openblas, free_mm};
+const trm_mm_lib trm_mm_reference = {"reference", false, false, false, enter_reference, pack_make,
+    pack, pack_free, make, run_reference, free_mm};
+const trm_mm_lib trm_mm_openblas = {"openblas", false, false, false, enter_openblas, pack_make,
+    pack, pack_free, make, run_openblas, free_mm};

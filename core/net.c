@@ -16,8 +16,9 @@ struct pack_job {
     trm_role role;
 };
 
+/* gate_up's forward form is in parts: see pack_gate_up(). */
 static int jobs_of(trm_net_layer *l, bool mlp_t, struct pack_job job[4]) {
-    struct pack_job all[4] = {{&l->gate_up, &l->gate_up_b, TRM_W_GATE_UP},
+    struct pack_job all[4] = {{NULL, &l->gate_up_b, TRM_W_GATE_UP},
         {&l->down, &l->down_b, TRM_W_DOWN}, {&l->qkv, &l->qkv_b, TRM_W_QKV},
         {&l->o, &l->o_b, TRM_W_O}};
     memcpy(job, all, sizeof all);
@@ -46,14 +47,47 @@ static void pack_candidates(const trm_net *net, const trm_net_layer *l, int i) {
     net->rows->candidates_pack(l->candidates, w, net->c->hidden_size, trm_config_inner(net->c));
 }
 
+static int make_gate_up(trm_net *net, trm_net_layer *l, trm_error *err) {
+    int r = TRM_OK, rows = 2 * trm_config_inner(net->c) / net->parts;
+    l->gate_up = calloc((size_t)net->parts, sizeof *l->gate_up);
+    if (!l->gate_up)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for a layer's weights");
+    for (int k = 0; k < net->parts && !r; k++) {
+        r = net->mm->pack_make(&l->gate_up[k], net->c->hidden_size, rows, err);
+        net->bytes += l->gate_up[k].bytes;
+    }
+    return r;
+}
+
+/* Each part has its rows of the gate, then those of up. */
+static int pack_gate_up(const trm_net *net, trm_net_layer *l, int layer, trm_error *err) {
+    const float *w = trm_net_weight(net, TRM_W_GATE_UP, layer);
+    int d = net->c->hidden_size, inner = trm_config_inner(net->c), r = TRM_OK;
+    if (net->parts == 1)
+        return net->mm->pack(l->gate_up, w, d, true, err);
+    size_t n = (size_t)inner / (size_t)net->parts * (size_t)d;
+    float *part = malloc(2 * n * sizeof *part);
+    if (!part)
+        return trm_fail(err, TRM_E_NOMEM, "out of memory for packed weights");
+    for (int k = 0; k < net->parts && !r; k++, w += n) {
+        memcpy(part, w, n * sizeof *part);
+        memcpy(part + n, w + (ptrdiff_t)inner * d, n * sizeof *part);
+        r = net->mm->pack(&l->gate_up[k], part, d, true, err);
+    }
+    free(part);
+    return r;
+}
+
 static int make_layer(trm_net *net, int i, trm_error *err) {
     struct pack_job job[4];
     trm_net_layer *l = &net->layer[i];
-    int n = jobs_of(l, net->c->mlp_t, job), r = TRM_OK;
+    int n = jobs_of(l, net->c->mlp_t, job), r = make_gate_up(net, l, err);
     for (int k = 0; k < n && !r; k++) {
         const trm_param *p = trm_layout_find(net->layout, job[k].role, i);
-        r = net->mm->pack_make(job[k].forward, p->cols, p->rows, err);
-        net->bytes += job[k].forward->bytes;
+        if (job[k].forward) {
+            r = net->mm->pack_make(job[k].forward, p->cols, p->rows, err);
+            net->bytes += job[k].forward->bytes;
+        }
         if (!r && net->train)
             r = net->mm->pack_make(job[k].backward, p->rows, p->cols, err);
     }
@@ -76,11 +110,12 @@ int trm_net_refresh(trm_net *net, int first, int last, trm_error *err) {
     for (int i = first; i < last; i++) {
         struct pack_job job[4];
         trm_net_layer *l = &net->layer[i];
-        int n = jobs_of(l, net->c->mlp_t, job), r = TRM_OK;
+        int n = jobs_of(l, net->c->mlp_t, job), r = pack_gate_up(net, l, i, err);
         for (int k = 0; k < n && !r; k++) {
             const trm_param *p = trm_layout_find(net->layout, job[k].role, i);
             const float *w = net->w + p->offset;
-            r = net->mm->pack(job[k].forward, w, p->cols, true, err);
+            if (job[k].forward)
+                r = net->mm->pack(job[k].forward, w, p->cols, true, err);
             if (!r && net->train)
                 r = net->mm->pack(job[k].backward, w, p->cols, false, err);
         }
@@ -98,6 +133,13 @@ int trm_net_refresh(trm_net *net, int first, int last, trm_error *err) {
     return TRM_OK;
 }
 
+/* Products of 1024 columns are as fast as wider ones. */
+static int parts_of(const trm_config *c, const trm_mm_lib *mm, bool train) {
+    enum { PART = 512 };
+    int inner = trm_config_inner(c);
+    return train || !mm->copies || inner % PART ? 1 : inner / PART;
+}
+
 int trm_net_new(trm_net **out, const trm_config *c, const trm_layout *layout, const float *w,
     const trm_mm_lib *mm, bool train, trm_error *err) {
     trm_net *net = calloc(1, sizeof *net);
@@ -109,6 +151,7 @@ int trm_net_new(trm_net **out, const trm_config *c, const trm_layout *layout, co
     net->mm = mm;
     net->rows = trm_rows_get(mm->bf16);
     net->train = train;
+    net->parts = parts_of(c, mm, train);
     mm->enter_thread();
     net->layer = calloc((size_t)c->L_layers, sizeof *net->layer);
     int r = net->layer ? TRM_OK : trm_fail(err, TRM_E_NOMEM, "out of memory for a network");
@@ -131,9 +174,13 @@ void trm_net_free(trm_net *net) {
         struct pack_job job[4];
         int n = jobs_of(&net->layer[i], net->c->mlp_t, job);
         for (int k = 0; k < n; k++) {
-            net->mm->pack_free(job[k].forward);
+            if (job[k].forward)
+                net->mm->pack_free(job[k].forward);
             net->mm->pack_free(job[k].backward);
         }
+        for (int k = 0; net->layer[i].gate_up && k < net->parts; k++)
+            net->mm->pack_free(&net->layer[i].gate_up[k]);
+        free(net->layer[i].gate_up);
         free(net->layer[i].gate_up_t);
         free(net->layer[i].down_t);
         free(net->layer[i].candidates);

@@ -16,7 +16,8 @@
 #include "trm/model.h"
 
 typedef struct trm_net_layer {
-    trm_packed qkv, o, gate_up, down;         /* y = x W^T */
+    trm_packed qkv, o, down;                  /* y = x W^T */
+    trm_packed *gate_up;                      /* trm_net.parts of them, gate and up of each */
     trm_packed qkv_b, o_b, gate_up_b, down_b; /* dx = dy W, training only */
     void *gate_up_t, *down_t;                 /* token mixing: act copies, (2 It, S), (S, It) */
     void *candidates;                         /* all of them for trm_rows.candidates, or NULL */
@@ -29,6 +30,7 @@ typedef struct trm_net {
     const trm_mm_lib *mm;
     const trm_rows *rows;
     bool train;
+    int parts; /* of the SwiGLU's inner channels; one where a tape wants them together */
     trm_net_layer *layer;
     size_t bytes;
 } trm_net;

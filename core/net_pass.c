@@ -88,22 +88,36 @@ static void mix_mlp(trm_work *w, const trm_plan *plan, const trm_net_layer *l,
     size_t sd = (size_t)plan->s * (size_t)d, act = net->rows->act_size;
     for (int i = 0; i < all->n; i++) {
         net->mm->run(plan->mix_in[0], l->gate_up_t, nth(p->xa0, sd, i, act), p->gu_t);
-        net->rows->swiglu(p->h_t, p->gu_t, 1, trm_config_inner_t(net->c) * d);
+        int n = trm_config_inner_t(net->c) * d;
+        net->rows->swiglu(p->h_t, n, p->gu_t, 1, n);
         net->mm->run(plan->mix_out[0], l->down_t, p->h_t, w->o);
         net->rows->norm_t(all->x[i], nth(p->xa1, sd, i, act), p->inv1, w->o, plan->s, d,
             (float)net->c->rms_norm_eps);
     }
 }
 
+/* In parts of the inner channels, so that what a product leaves is still in the processor's own
+ * cache for the SwiGLU. */
+static void gate(
+    const trm_work *w, const trm_plan *plan, const trm_net_layer *l, int n, const struct place *p) {
+    const trm_net *net = w->net;
+    int inner = trm_config_inner(net->c), part = inner / net->parts;
+    for (int i = 0; i < net->parts; i++) {
+        net->mm->run(plan->gate_up[n > 1], p->xa1, &l->gate_up[i], p->gu);
+        net->rows->swiglu(
+            nth(p->h, (size_t)part, i, net->rows->act_size), inner, p->gu, n * plan->s, part);
+    }
+}
+
 static void pass(
     trm_work *w, const trm_plan *plan, const struct party *all, trm_tape *tape, int at) {
     const trm_net *net = w->net;
-    int inner = trm_config_inner(net->c), group = all->n > 1;
+    int group = all->n > 1;
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
         if (l->candidates && !tape) {
             net->rows->candidates(all->x[0], w->xa, l->candidates, w->space, net->c->hidden_size,
-                inner, (float)net->c->rms_norm_eps);
+                trm_config_inner(net->c), (float)net->c->rms_norm_eps);
             continue;
         }
         struct place p = place_of(w, plan, tape, i, at);
@@ -111,8 +125,7 @@ static void pass(
             mix_mlp(w, plan, l, all, &p);
         else
             mix_attention(w, plan, l, all, &p);
-        net->mm->run(plan->gate_up[group], p.xa1, &l->gate_up, p.gu);
-        net->rows->swiglu(p.h, p.gu, all->n * plan->s, inner);
+        gate(w, plan, l, all->n, &p);
         net->mm->run(plan->down[group], p.h, &l->down, w->o);
         add_norm(w, plan->s, all, p.xa2, p.inv2);
     }
@@ -231,7 +244,7 @@ static void mix_gated(trm_work *w, const trm_seq *seq, void *out, const void *gu
     const trm_rows *rows = w->net->rows;
     int n = trm_config_mix_out(w->net->c);
     bool shifts = seq->near != NULL;
-    rows->swiglu(shifts ? w->mix : out, gu, s, n);
+    rows->swiglu(shifts ? w->mix : out, n, gu, s, n);
     if (shifts)
         rows->shift(out, w->mix, seq->near, s, n, false);
     else

@@ -33,7 +33,7 @@ static void carve_work(trm_work *w, struct carver *k) {
     w->tmp = carve(k, 2 * big, 4);
     w->xa = carve(k, s * d, act);
     w->xa1 = carve(k, s * d, act);
-    w->gu = carve(k, 2 * s * in, act);
+    w->gu = carve(k, 2 * s * in / (size_t)w->net->parts, act);
     w->h = carve(k, s * in, act);
     if (train && w->net->rows->outer) {
         int most = trm_config_inner(c), mixed = c->mlp_t ? 0 : trm_config_mix_out(c);
@@ -164,7 +164,7 @@ static void make(struct maker *k, trm_mm **out, trm_mm_desc d) {
 static void plan_rows(struct maker *k, trm_plan *p, int at, int rows) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
-    int d = c->hidden_size, in = trm_config_inner(c);
+    int d = c->hidden_size, in = trm_config_inner(c), part = in / k->net->parts;
     int wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
     if (!c->mlp_t) {
         make(k, &p->mix_in[at],
@@ -180,12 +180,12 @@ static void plan_rows(struct maker *k, trm_plan *p, int at, int rows) {
     }
     make(k, &p->gate_up[at],
         (trm_mm_desc){.m = rows,
-            .n = 2 * in,
+            .n = 2 * part,
             .k = d,
             .lda = d,
-            .ldc = 2 * in,
+            .ldc = 2 * part,
             .c_act = true,
-            .pack = &l->gate_up});
+            .pack = &l->gate_up[0]});
     make(k, &p->down[at],
         (trm_mm_desc){.m = rows, .n = d, .k = in, .lda = in, .ldc = d, .pack = &l->down});
 }

@@ -35,8 +35,9 @@ typedef struct trm_rows {
     /* tmp (2 d) floats of work space. */
     void (*norm_t_back)(
         float *g, void *ga, const void *y, const float *inv, int rows, int d, float *tmp);
-    /* SwiGLU: h (rows, n) = silu(gate) * up; row r has its gate at gu + r * 2n, up n later. */
-    void (*swiglu)(void *h, const void *gu, int rows, int n);
+    /* SwiGLU: h (rows, n; stride ldh) = silu(gate) * up; row r has its gate at gu + r * 2n, up n
+     * later. */
+    void (*swiglu)(void *h, int ldh, const void *gu, int rows, int n);
     /* Gradient: replaces gu by d(gate), d(up), given dh (rows, n). */
     void (*swiglu_back)(void *gu, const void *dh, int rows, int n);
     /* Rotary positions, in place: x has `rows` rows of stride ld; `heads` heads of hd

@@ -112,10 +112,10 @@ static void FN(norm_t_back)(
     }
 }
 
-static void FN(swiglu)(void *h, const void *gu, int rows, int n) {
+static void FN(swiglu)(void *h, int ldh, const void *gu, int rows, int n) {
     for (int r = 0; r < rows; r++) {
         const ACT *restrict g = (const ACT *)gu + (ptrdiff_t)r * 2 * n, *restrict u = g + n;
-        ACT *restrict o = (ACT *)h + (ptrdiff_t)r * n;
+        ACT *restrict o = (ACT *)h + (ptrdiff_t)r * ldh;
         for (int i = 0; i < n; i++) {
             float x = GET(g[i]);
             o[i] = PUT(x * GET(u[i]) / (1.0f + EXP(-x)));

@@ -1,5 +1,5 @@
-/* Chooses the row kernels for this processor. The tables are compiled in but for one, which is
- * put together once, under pthread_once, and never changes after that. */
+/* Chooses the row kernels for this processor. The tables are compiled in but for two, which are
+ * put together once, under pthread_once, and never change after that. */
 #include <pthread.h>
 #include <string.h>
 
@@ -19,6 +19,7 @@ void trm_near_x512(trm_rows *table);
 void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
 void trm_candidates_x512(trm_rows *table);
+void trm_swiglu_x512(trm_rows *table);
 
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -34,7 +35,7 @@ static bool has_avx512bf16(void) {
 }
 
 /* AVX-512's kernels, the hottest of them by hand. */
-static trm_rows by_hand;
+static trm_rows by_hand, by_hand_f32;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void put_together(void) {
@@ -46,14 +47,17 @@ static void put_together(void) {
     trm_means_x512(&by_hand);
     trm_outer_x512(&by_hand);
     trm_candidates_x512(&by_hand);
+    by_hand_f32 = trm_rows_f32_avx512;
+    by_hand_f32.isa = by_hand.isa;
+    trm_swiglu_x512(&by_hand_f32);
 }
 #endif
 
 const trm_rows *trm_rows_for(bool bf16, const char *isa) {
 #if defined(__x86_64__)
-    if (strcmp(isa, "avx512bf16") == 0 && bf16 && has_avx512bf16()) {
+    if (strcmp(isa, "avx512bf16") == 0 && has_avx512bf16()) {
         (void)pthread_once(&once, put_together);
-        return &by_hand;
+        return bf16 ? &by_hand : &by_hand_f32;
     }
     if (strcmp(isa, "avx512") == 0)
         return !has_avx512() ? NULL : bf16 ? &trm_rows_bf16_avx512 : &trm_rows_f32_avx512;

@@ -95,10 +95,10 @@ static inline __m512 sigmoid(__m512 x) {
     return _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1)));
 }
 
-static void swiglu(void *h, const void *gu, int rows, int n) {
+static void swiglu(void *h, int ldh, const void *gu, int rows, int n) {
     for (int r = 0; r < rows; r++) {
         const uint16_t *g = (const uint16_t *)gu + (ptrdiff_t)r * 2 * n, *u = g + n;
-        uint16_t *o = (uint16_t *)h + (ptrdiff_t)r * n;
+        uint16_t *o = (uint16_t *)h + (ptrdiff_t)r * ldh;
         for (int i = 0; i < n; i += 32) {
             pair x = get_pair(g + i, n - i), up = get_pair(u + i, n - i);
             x.even = _mm512_mul_ps(_mm512_mul_ps(x.even, up.even), sigmoid(x.even));

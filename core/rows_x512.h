@@ -15,6 +15,7 @@ void trm_near_x512(trm_rows *table);
 void trm_means_x512(trm_rows *table);
 void trm_outer_x512(trm_rows *table);
 void trm_candidates_x512(trm_rows *table);
+void trm_swiglu_x512(trm_rows *table); /* of f32; all others are of bf16 */
 
 static inline __mmask16 few(int left) {
     return (__mmask16)(left >= 16 ? 0xFFFF : (1 << left) - 1);

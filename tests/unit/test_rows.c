@@ -55,7 +55,7 @@ static void run_all(const trm_rows *r, struct data *d, float *out) {
     r->norm_t_back(d->f[2], d->act[1], d->act[0], inv, ROWS, D, tmp);
     r->norm(d->f[0], d->act[0], inv, d->f[1], ROWS, D, 1e-5f);
     r->norm_back(d->f[2], d->act[1], d->act[0], inv, ROWS, D);
-    r->swiglu(d->act[1], d->act[2], ROWS, D);
+    r->swiglu(d->act[1], D, d->act[2], ROWS, D);
     r->swiglu_back(d->act[2], d->act[1], ROWS, D);
     r->unit_means(d->act[1], D / 3);
     r->units(d->act[1], d->act[3], HEADS, HD, 0.25f);
@@ -221,7 +221,7 @@ static void test_swiglu_is_silu_times_up(void **state) {
         gu[i] = (float)(i - 16) * 3;
         gu[32 + i] = 0.5f * (float)i;
     }
-    r->swiglu(h, gu, 1, 32);
+    r->swiglu(h, 32, gu, 1, 32);
     for (int i = 0; i < 32; i++) {
         double want = gu[i] / (1 + exp(-(double)gu[i])) * gu[32 + i];
         assert_true(fabs(h[i] - want) <= 1e-5 * (1 + fabs(want)));
