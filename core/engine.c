@@ -1,7 +1,8 @@
 /* Engine and slots over a CPU backend, or over a device that runs whole steps itself. On the
- * CPU the team's members take slots as they become free, each of them whole sequences through all
- * passes of a supervision step with its own buffers, so members meet only at the end of a step. */
+ * CPU the team's members, as they become free, take slots through a cycle of a supervision step
+ * each with its own buffers, so members meet only at the end of a step. */
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,12 @@ struct slot {
     uint64_t loaded;
 };
 
+/* Slots that pass the network together, in the step in progress. */
+struct group {
+    int first, n, cycles; /* of step_slots; cycles done */
+    bool busy;
+};
+
 struct trm_engine {
     const trm_model *model;
     trm_net *net;
@@ -35,11 +42,11 @@ struct trm_engine {
     bool keep_logits;
     size_t slot_bytes;
     void *block;
-    /* The step in progress: its slots in groups that pass together, group k from cut[k] to before
-     * cut[k + 1]. Whoever adds to `next` does that group. */
+    /* The step in progress. The lock guards what members change of the groups. */
     const int *step_slots;
-    int *cut, groups;
-    atomic_int next;
+    struct group *group;
+    int groups;
+    pthread_mutex_t lock;
 };
 
 /* Slot buffers, one block for all; floats first so that rows stay aligned. */
@@ -68,9 +75,9 @@ static int make_slots(trm_engine *e, trm_error *err) {
     struct slot dry;
     e->slot_bytes = slot_layout(e, &dry, NULL);
     e->slot = calloc((size_t)e->slots, sizeof *e->slot);
-    e->cut = calloc((size_t)e->slots + 1, sizeof *e->cut);
+    e->group = calloc((size_t)e->slots, sizeof *e->group);
     e->block = aligned_alloc(64, e->slot_bytes * (size_t)e->slots);
-    if (!e->slot || !e->cut || !e->block)
+    if (!e->slot || !e->group || !e->block)
         return trm_fail(
             err, TRM_E_NOMEM, "out of memory for %d slots of %zu bytes", e->slots, e->slot_bytes);
     memset(e->block, 0, e->slot_bytes * (size_t)e->slots);
@@ -132,6 +139,7 @@ int trm_engine_new(
     trm_engine *e = calloc(1, sizeof *e);
     if (!e)
         return trm_fail(err, TRM_E_NOMEM, "out of memory for an engine");
+    (void)pthread_mutex_init(&e->lock, NULL);
     e->model = m;
     e->slots = o->slots;
     e->keep_logits = o->keep_logits;
@@ -162,8 +170,9 @@ void trm_engine_free(trm_engine *e) {
     trm_team_free(e->team);
     trm_net_free(e->net);
     free(e->slot);
-    free(e->cut);
+    free(e->group);
     free(e->block);
+    (void)pthread_mutex_destroy(&e->lock);
     free(e);
 }
 
@@ -390,9 +399,9 @@ static void read_out(const trm_engine *e, struct slot *s) {
     trm_q_head(s->q, e->net, s->y, trm_config_span(c, s->cells));
 }
 
-/* Algorithm 3 of arXiv 2510.04871, without its gradient: T cycles of n z-updates and one
- * y-update; for one slot, or for a group of equal length at once. */
-static void step_group(
+/* One of the T cycles of algorithm 3 of arXiv 2510.04871, without its gradient: n z-updates and
+ * one y-update; for one slot, or for a group of equal length at once. */
+static void cycle(
     const trm_engine *e, trm_work *w, const trm_plan *plan, struct slot *const s[], int n) {
     const trm_config *c = &e->model->config;
     trm_seq seq[TRM_GROUP];
@@ -402,46 +411,66 @@ static void step_group(
         z[i] = s[i]->z;
         y[i] = s[i]->y;
     }
-    for (int t = 0; t < c->H_cycles; t++)
-        for (int i = 0; i <= c->L_cycles; i++) {
-            bool inner = i < c->L_cycles;
-            sum_up(e, w, s, n, inner);
-            trm_net_pass_group(w, plan, inner ? z : y, seq, n);
-        }
-    for (int i = 0; i < n; i++)
-        read_out(e, s[i]);
+    for (int i = 0; i <= c->L_cycles; i++) {
+        bool inner = i < c->L_cycles;
+        sum_up(e, w, s, n, inner);
+        trm_net_pass_group(w, plan, inner ? z : y, seq, n);
+    }
 }
 
 /* Slots of equal length go together while that leaves something for each member. */
-static void cut_step(trm_engine *e, int n) {
+static void make_groups(trm_engine *e, int n) {
     int team = trm_team_size(e->team), at = 0;
     for (e->groups = 0; at < n; e->groups++) {
-        const struct slot *first = &e->slot[e->step_slots[at]];
-        int most = n - at - (team - 1 - e->groups % team), size = 1;
-        while (size < TRM_GROUP && size < most && first->s <= TRM_GROUP_POSITIONS &&
-               e->slot[e->step_slots[at + size]].s == first->s)
+        int s = e->slot[e->step_slots[at]].s, size = 1;
+        int most = n - at - (team - 1 - e->groups % team);
+        while (size < TRM_GROUP && size < most && s <= TRM_GROUP_POSITIONS &&
+               e->slot[e->step_slots[at + size]].s == s)
             size++;
-        e->cut[e->groups] = at;
+        e->group[e->groups] = (struct group){at, size, 0, false};
         at += size;
     }
-    e->cut[e->groups] = n;
-    atomic_store(&e->next, 0);
 }
 
-/* Members are not dealt their share beforehand: one whose processor others use too would hold up
- * all of them. */
+/* The group that is least advanced, of those that nobody has; NULL where there is none left. */
+static struct group *take(trm_engine *e) {
+    struct group *best = NULL;
+    (void)pthread_mutex_lock(&e->lock);
+    for (int k = 0; k < e->groups; k++) {
+        struct group *g = &e->group[k];
+        if (!g->busy && g->cycles < (best ? best->cycles : e->model->config.H_cycles))
+            best = g;
+    }
+    if (best)
+        best->busy = true;
+    (void)pthread_mutex_unlock(&e->lock);
+    return best;
+}
+
+static void give_back(trm_engine *e, struct group *g) {
+    (void)pthread_mutex_lock(&e->lock);
+    g->cycles++;
+    g->busy = false;
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+/* Members are dealt no share beforehand, and little at a time: one whose processor others use too
+ * would hold up all of them, and so would the odd puzzle of three on two threads. */
 static void step_member(void *arg, int member) {
     trm_engine *e = arg;
-    for (int k = atomic_fetch_add(&e->next, 1); k < e->groups; k = atomic_fetch_add(&e->next, 1)) {
-        const int *first = e->step_slots + e->cut[k];
+    for (struct group *g = take(e); g; g = take(e)) {
+        const int *first = e->step_slots + g->first;
         struct slot *s[TRM_GROUP] = {&e->slot[first[0]]};
         trm_plan *plan;
-        int n = e->cut[k + 1] - e->cut[k];
+        int n = g->n;
         for (int i = 1; i < n; i++)
             s[i] = &e->slot[first[i]];
         if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
             return; /* cannot be: trm_engine_load() has made it */
-        step_group(e, e->work[member], plan, s, n);
+        cycle(e, e->work[member], plan, s, n);
+        for (int i = 0; i < n && g->cycles == e->model->config.H_cycles - 1; i++)
+            read_out(e, s[i]);
+        give_back(e, g);
     }
 }
 
@@ -467,7 +496,7 @@ int trm_engine_step(trm_engine *e, const int *slots, int n, trm_error *err) {
     if (e->device)
         return step_device(e, slots, n, err);
     e->step_slots = slots;
-    cut_step(e, n);
+    make_groups(e, n);
     e->net->mm->enter_thread(); /* the caller may be another thread than last time */
     trm_team_run(e->team, step_member, e);
     return TRM_OK;
