@@ -23,15 +23,16 @@ struct bench {
     trm_plan **plan;
     bool together; /* enough puzzles for each thread to pass them in groups */
     double seconds;
-    double *taken; /* per member: seconds of the products of one layer's pass */
-    double flops;
+    /* Per member: seconds of the products of one layer's pass, by the clock on the wall and by the
+     * thread's own, which stands still while others have its processor. */
+    double *taken, *worked;
 };
 
 enum { MAX_ITEMS = 8 };
 
-static double now(void) {
+static double now(clockid_t clock) {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -76,18 +77,20 @@ static void member(void *arg, int index) {
     struct item item[MAX_ITEMS];
     trm_work *w = b->work[index];
     int n = items(b, w, b->plan[index], item);
-    b->taken[index] = 0;
+    b->taken[index] = b->worked[index] = 0;
     for (int i = 0; i < n; i++) {
         run(b, &item[i]);
         long done = 0;
-        double began = now(), at = began;
+        double began = now(CLOCK_MONOTONIC), at = began, own = now(CLOCK_THREAD_CPUTIME_ID);
         while (at - began < b->seconds / n) {
             for (int k = 0; k < 8; k++)
                 run(b, &item[i]);
             done += 8;
-            at = now();
+            at = now(CLOCK_MONOTONIC);
         }
+        own = now(CLOCK_THREAD_CPUTIME_ID) - own;
         b->taken[index] += item[i].times * (at - began) / (double)done;
+        b->worked[index] += item[i].times * own / (double)done;
     }
 }
 
@@ -110,9 +113,11 @@ static int measure(
     double passes = (double)c->H_cycles * (c->L_cycles + 1) * c->L_layers, flops = 0;
     for (int i = 0; i < n; i++)
         flops += passes * item[i].times * item[i].flops;
-    out->steps_per_s = 0;
-    for (int i = 0; i < threads; i++)
+    out->steps_per_s = out->steps_per_cpu_s = 0;
+    for (int i = 0; i < threads; i++) {
         out->steps_per_s += 1 / (passes * b->taken[i]);
+        out->steps_per_cpu_s += 1 / (passes * b->worked[i] * threads);
+    }
     out->flops_per_s = out->steps_per_s * flops;
     return TRM_OK;
 }
@@ -137,6 +142,7 @@ static int device_products(trm_product_rate *out, const trm_device_lib *lib, con
         return r;
     r = lib->products(d, lib->slots(d), seconds, &out->steps_per_s, err);
     out->flops_per_s = out->steps_per_s * step_flops(&m->config);
+    out->steps_per_cpu_s = 0;
     lib->close(d);
     return r;
 }
@@ -161,8 +167,9 @@ int trm_bench_products(trm_product_rate *out, const trm_model *m, const char *ba
         .work = calloc(n, sizeof *b.work),
         .plan = calloc(n, sizeof *b.plan),
         .seconds = seconds,
-        .taken = calloc(n, sizeof *b.taken)};
-    if (!r && (!b.work || !b.plan || !b.taken))
+        .taken = calloc(n, sizeof *b.taken),
+        .worked = calloc(n, sizeof *b.worked)};
+    if (!r && (!b.work || !b.plan || !b.taken || !b.worked))
         r = trm_fail(err, TRM_E_NOMEM, "out of memory for a benchmark");
     if (!r)
         r = measure(&b, team, batch, out, err);
@@ -171,6 +178,7 @@ int trm_bench_products(trm_product_rate *out, const trm_model *m, const char *ba
     free(b.work);
     free(b.plan);
     free(b.taken);
+    free(b.worked);
     trm_net_free(net);
     trm_team_free(team);
     return r;

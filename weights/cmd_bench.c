@@ -29,6 +29,7 @@ struct row {
     double per_s;  /* puzzle-steps: a supervision step of one puzzle, or a training step of one */
     double gflops; /* of its matrix products */
     double share;  /* of the products' own rate at the same time */
+    double cpu_share; /* the same by processor time: what others take of the machine is not in it */
     double slowest, fastest; /* that rate's extremes in this row, FLOP/s */
     size_t bytes, slot_bytes;
 };
@@ -61,16 +62,17 @@ static void report_csv(FILE *to, const struct row *w) {
     time_t now = time(NULL);
     struct tm utc;
     (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(to, "%s,%s,%s,%s,%d,%d,%.4g,%.4g,%.3f,%.4g,%.4g,%zu,%zu\n", date, w->model, w->work,
-        w->backend, w->threads, w->batch, w->per_s, w->gflops, w->share, w->slowest / 1e9,
-        w->fastest / 1e9, w->bytes, w->slot_bytes);
+    fprintf(to, "%s,%s,%s,%s,%d,%d,%.4g,%.4g,%.3f,%.4g,%.4g,%zu,%zu,%.3f\n", date, w->model,
+        w->work, w->backend, w->threads, w->batch, w->per_s, w->gflops, w->share, w->slowest / 1e9,
+        w->fastest / 1e9, w->bytes, w->slot_bytes, w->cpu_share);
 }
 
 static json_t *row_json(const struct row *w) {
-    json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f,s:f}", "model", w->model, "work",
-        w->work, "backend", w->backend, "threads", w->threads, "batch", w->batch,
+    json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:f,s:f,s:f,s:f,s:f,s:f}", "model", w->model,
+        "work", w->work, "backend", w->backend, "threads", w->threads, "batch", w->batch,
         "puzzle_steps_per_s", w->per_s, "gflops", w->gflops, "gemm_share", w->share,
-        "gemm_gflops_min", w->slowest / 1e9, "gemm_gflops_max", w->fastest / 1e9);
+        "gemm_share_cpu", w->cpu_share, "gemm_gflops_min", w->slowest / 1e9, "gemm_gflops_max",
+        w->fastest / 1e9);
     if (w->bytes) {
         (void)json_object_set_new(o, "bytes", json_integer((json_int_t)w->bytes));
         (void)json_object_set_new(o, "slot_bytes", json_integer((json_int_t)w->slot_bytes));
@@ -87,6 +89,8 @@ static void report(struct bench *b, const struct row *w) {
     }
     printf("%-11s %-5s %-11s %2d threads, batch %3d: %8.2f /s, %6.1f GFLOP/s, %.2f of the products",
         w->model, w->work, w->backend, w->threads, w->batch, w->per_s, w->gflops, w->share);
+    if (w->cpu_share > 0)
+        printf(", %.2f by processor time", w->cpu_share);
     if (w->fastest > 1.25 * w->slowest)
         printf(" (which varied from %.0f to %.0f)", w->slowest / 1e9, w->fastest / 1e9);
     if (w->bytes)
@@ -109,8 +113,9 @@ static double median(double *v, int n) {
  * are timed in turns, each slice of steps against the products just before and after it. */
 static int measure(
     struct bench *b, struct row *w, cli_timed *t, const trm_model *m, double work, trm_error *err) {
-    double steps[ROUNDS], share[ROUNDS], slice = b->seconds / ROUNDS, first;
+    double steps[ROUNDS], share[ROUNDS], cpu_share[ROUNDS], slice = b->seconds / ROUNDS;
     trm_product_rate products[ROUNDS + 1];
+    cli_pace first, pace;
     int r = cli_timed_run(t, 0, &first, err); /* warms up */
     if (!r)
         r = trm_bench_products(&products[0], m, w->backend, w->threads, w->batch, slice, err);
@@ -118,13 +123,17 @@ static int measure(
         return r;
     w->slowest = w->fastest = products[0].flops_per_s;
     for (int i = 0; i < ROUNDS && !r; i++) {
-        r = cli_timed_run(t, slice, &steps[i], err);
+        r = cli_timed_run(t, slice, &pace, err);
         if (!r)
             r = trm_bench_products(
                 &products[i + 1], m, w->backend, w->threads, w->batch, slice, err);
         if (r)
             return r;
-        share[i] = steps[i] * work / ((products[i].steps_per_s + products[i + 1].steps_per_s) / 2);
+        const trm_product_rate *before = &products[i], *after = before + 1;
+        steps[i] = pace.per_s;
+        share[i] = pace.per_s * work / ((before->steps_per_s + after->steps_per_s) / 2);
+        cpu_share[i] =
+            pace.per_cpu_s * work / ((before->steps_per_cpu_s + after->steps_per_cpu_s) / 2);
         w->slowest = fmin(w->slowest, products[i + 1].flops_per_s);
         w->fastest = fmax(w->fastest, products[i + 1].flops_per_s);
     }
@@ -132,6 +141,7 @@ static int measure(
         return r;
     w->per_s = median(steps, ROUNDS);
     w->share = median(share, ROUNDS);
+    w->cpu_share = products[0].steps_per_cpu_s > 0 ? median(cpu_share, ROUNDS) : 0;
     w->gflops = w->per_s * work * products[0].flops_per_s / products[0].steps_per_s / 1e9;
     return TRM_OK;
 }
@@ -239,7 +249,7 @@ static int open_csv(struct bench *b, trm_error *err) {
         return trm_fail(err, TRM_E_IO, "%s: %s", b->csv, strerror(errno));
     if (fseek(b->csv_file, 0, SEEK_END) == 0 && ftell(b->csv_file) == 0)
         fputs("date,model,work,backend,threads,batch,puzzle_steps_per_s,gflops,gemm_share,"
-              "gemm_gflops_min,gemm_gflops_max,bytes,slot_bytes\n",
+              "gemm_gflops_min,gemm_gflops_max,bytes,slot_bytes,gemm_share_cpu\n",
             b->csv_file);
     return TRM_OK;
 }
@@ -282,7 +292,8 @@ const cli_command cmd_bench = {"bench", run, "[OPTION...]",
     "measure the engine per backend and model size",
     "Times supervision steps and, in turns with them, the matrix products of such a step by\n"
     "themselves, on the same shapes: the share is how near the engine comes to what the machine\n"
-    "can do. Where the products' own rate varied, others use the machine: distrust the row. A\n"
+    "can do. Where the products' own rate varied, others use the machine: distrust the row, but\n"
+    "for the share by processor time, which leaves out what they take, and waiting. A\n"
     "training step counts its backward pass as twice the products of its last cycle; without\n"
     "--size and --model such rows follow for the Sudoku sizes, on the first backend. The plain C\n"
     "reference runs only when --backend names it."};

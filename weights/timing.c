@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "timing.h"
@@ -82,15 +83,22 @@ static int one_step(cli_timed *t, trm_error *err) {
                       : trm_engine_step(t->engine, t->slots, t->batch, err);
 }
 
-int cli_timed_run(cli_timed *t, double seconds, double *per_s, trm_error *err) {
+static double processor_time(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int cli_timed_run(cli_timed *t, double seconds, cli_pace *pace, trm_error *err) {
     int steps = 0, r = TRM_OK;
-    double began = cli_now(), now = began;
+    double began = cli_now(), now = began, worked = processor_time();
     while (!r && (now - began < seconds || steps < 1)) {
         r = one_step(t, err);
         steps++;
         now = cli_now();
     }
-    *per_s = (double)steps * t->batch / (now - began);
+    pace->per_s = (double)steps * t->batch / (now - began);
+    pace->per_cpu_s = (double)steps * t->batch / (processor_time() - worked);
     return r;
 }
 

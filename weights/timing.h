@@ -18,8 +18,12 @@ typedef struct cli_timed {
 int cli_timed_engine(cli_timed *out, const trm_model *m, const cli_engine *o, trm_error *err);
 /* Training steps on o->slots generated puzzles, of a fresh model. */
 int cli_timed_training(cli_timed *out, const trm_config *c, const cli_engine *o, trm_error *err);
-/* Steps for about so long, at least once; puzzle-steps a second. */
-int cli_timed_run(cli_timed *t, double seconds, double *per_s, trm_error *err);
+/* Puzzle-steps a second, and a second of this process' processor time. */
+typedef struct cli_pace {
+    double per_s, per_cpu_s;
+} cli_pace;
+/* Steps for about so long, at least once. */
+int cli_timed_run(cli_timed *t, double seconds, cli_pace *pace, trm_error *err);
 void cli_timed_close(cli_timed *t);
 
 #endif

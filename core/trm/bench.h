@@ -6,8 +6,9 @@
 #include "trm/model.h"
 
 typedef struct trm_product_rate {
-    double steps_per_s; /* supervision steps of one puzzle, if a step were its products alone */
-    double flops_per_s; /* multiply-adds of those products, times two */
+    double steps_per_s;     /* supervision steps of one puzzle, if a step were its products alone */
+    double flops_per_s;     /* multiply-adds of those products, times two */
+    double steps_per_cpu_s; /* by processor time; 0 on a GPU */
 } trm_product_rate;
 
 /* Runs every product of a step over and over, on all threads at once, for about `seconds` in
