@@ -1,4 +1,5 @@
 /* `trm eval`: what a model is worth on a set of puzzles. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 struct eval {
     trm_kind kind;
-    const char *file, *model_name;
+    const char *file, *model_name, *marks;
     int limit;
     bool one_by_one, calibrate, json;
     trm_policy policy;
@@ -84,6 +85,24 @@ static void add_up(struct score *s, const struct eval *v) {
         s->steps += t->steps;
         s->attempts += t->started;
     }
+}
+
+/* One line a puzzle, so that two runs can be compared puzzle by puzzle. */
+static int write_marks(const struct eval *v, trm_error *err) {
+    FILE *f = fopen(v->marks, "w");
+    if (!f)
+        return trm_fail(err, TRM_E_IO, "%s: %s", v->marks, strerror(errno));
+    fputs("line,exact,verified,optimal,steps,attempts\n", f);
+    for (int i = 0; i < v->puzzles.n; i++) {
+        const cli_puzzle *p = &v->puzzles.at[i];
+        const trm_task *t = &v->tasks[i];
+        cli_grid answer;
+        cli_task_answer(&answer, t);
+        fprintf(f, "%d,%d,%d,%d,%d,%d\n", p->line,
+            p->labelled && cli_grid_equal(&answer, &p->answer, v->kind), t->verified, t->optimal,
+            t->steps, t->started);
+    }
+    return fclose(f) ? trm_fail(err, TRM_E_IO, "%s: %s", v->marks, strerror(errno)) : TRM_OK;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -181,6 +200,7 @@ static int run(const cli_command *cmd, int argc, char **argv) {
             "each puzzle alone: latency percentiles"},
         {"calibration", 0, CLI_FLAG, &v.calibrate, 0, 0, NULL,
             "reliability table of the halt logit"},
+        {"marks", 0, CLI_STRING, &v.marks, 0, 0, "FILE", "write each puzzle's result as CSV"},
         CLI_ENGINE_OPTIONS(eo), CLI_SLOTS_OPTION(eo),
         {"json", 0, CLI_FLAG, &v.json, 0, 0, NULL, "print one JSON object"}, CLI_END};
     cli_args args;
@@ -193,6 +213,8 @@ static int run(const cli_command *cmd, int argc, char **argv) {
     r = cli_puzzle_kind(&v.kind, args.at[0], &err);
     if (!r)
         r = evaluate(&v, &po, &eo, &err);
+    if (!r && v.marks)
+        r = write_marks(&v, &err);
     if (r) {
         r = cli_fail(cmd, &err);
     } else {

@@ -226,6 +226,16 @@ class Random(Case):
         self.assertLessEqual(got["p99"], got["max"])
         self.assertGreater(got["p50"], 0)
 
+    def test_marks_tell_each_puzzle_apart(self):
+        path, marks = self.file("p", f"{NEWSPAPER}\n" * 3), self.dir / "marks.csv"
+        got = self.json("eval", "sudoku", path, "--marks", marks, *self.quick)
+        rows = marks.read_text().splitlines()
+        self.assertEqual(rows[0], "line,exact,verified,optimal,steps,attempts")
+        self.assertEqual([int(r.split(",")[0]) for r in rows[1:]], [1, 2, 3])
+        self.assertEqual(sum(int(r.split(",")[4]) for r in rows[1:]), 3 * got["mean_steps"])
+        self.refused("eval", "sudoku", path, "--marks", self.dir / "no/such", *self.quick,
+                     says="no/such")
+
     def test_calibration_counts_every_step(self):
         path = self.file("p", f"{NEWSPAPER}\n" * 5)
         got = self.json("eval", "sudoku", path, "--calibration", *self.quick)["calibration"]
