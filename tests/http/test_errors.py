@@ -37,6 +37,8 @@ class Errors(unittest.TestCase):
         self.problem('{"puzzle":"\\u0000"}', 400, "not-json")
         self.problem("[" * 100000, 400, "not-json", says="nested")
         self.problem('{"puzzle": "x"} trailing', 400, "not-json")
+        self.problem('{"puzzle": "x", "deadline_ms": 1e999}', 400, "not-json", says="overflow")
+        self.problem('{"puzzle": "x", "max_steps": %s}' % ("9" * 400), 400, "not-json", says="too big")
         self.problem("", 400, "not-json")
 
     def test_wrong_fields_are_pointed_at(self):

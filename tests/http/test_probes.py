@@ -3,6 +3,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import unittest
@@ -96,7 +97,10 @@ class Probes(unittest.TestCase):
         for t in load:
             t.join()
         self.assertGreater(min(counts), 0)
-        if others.few() and not SANITIZED:
+        held = others.few() and not SANITIZED
+        print(f"probes: {percentile(times, 0.99) * 1000:.1f} ms (p99); others took {others.share:.0%} of the processors: "
+              f"{'held' if held else 'not held'} to 50 ms", file=sys.stderr)
+        if held:
             self.assertLess(percentile(times, 0.5), 0.05, sorted(times)[100:])
             self.assertLess(percentile(times, 0.99), 0.05, sorted(times)[-10:])
 
