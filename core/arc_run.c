@@ -106,6 +106,8 @@ static int make_engine(trm_arc_run *r, const trm_model *m, trm_error *err) {
     int e = trm_arc_trunk(&r->model, m, most, err);
     if (!e)
         e = trm_backend_find(&r->lib, r->options.backend, err);
+    if (!e && r->lib->learner)
+        r->lib = r->lib->learner;
     if (!e)
         e = trm_team_new(&r->team, r->options.threads, r->lib->enter_thread, err);
     if (!e)

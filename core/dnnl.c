@@ -427,8 +427,8 @@ static int make_bf16(trm_mm **out, const trm_mm_desc *d, trm_error *err) {
 }
 
 const trm_mm_lib trm_mm_dnnl_f32 = {"onednn-f32", false, true, false, enter_thread, pack_make_f32,
-    pack, pack_free, make_f32, run, free_mm};
+    pack, pack_free, make_f32, run, free_mm, NULL};
 const trm_mm_lib trm_mm_dnnl_bf16 = {"onednn-bf16", true, true, true, enter_thread, pack_make_bf16,
-    pack, pack_free, make_bf16, run, free_mm};
+    pack, pack_free, make_bf16, run, free_mm, NULL};
 const trm_mm_lib trm_mm_dnnl_int8 = {"onednn-int8", true, true, false, enter_thread, pack_make_int8,
-    pack_int8, pack_free, make_int8, run_int8, free_mm};
+    pack_int8, pack_free, make_int8, run_int8, free_mm, &trm_mm_dnnl_bf16};

@@ -51,6 +51,7 @@ typedef struct trm_mm_lib {
     int (*make)(trm_mm **out, const trm_mm_desc *d, trm_error *err);
     void (*run)(trm_mm *mm, const void *a, const void *b, void *c);
     void (*free)(trm_mm *mm);
+    const struct trm_mm_lib *learner; /* what trains in its place, NULL if it does itself */
 } trm_mm_lib;
 
 extern const trm_mm_lib trm_mm_reference, trm_mm_openblas;

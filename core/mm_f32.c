@@ -98,6 +98,6 @@ static void enter_openblas(void) {
 }
 
 const trm_mm_lib trm_mm_reference = {"reference", false, false, false, enter_reference, pack_make,
-    pack, pack_free, make, run_reference, free_mm};
+    pack, pack_free, make, run_reference, free_mm, NULL};
 const trm_mm_lib trm_mm_openblas = {"openblas", false, false, false, enter_openblas, pack_make,
-    pack, pack_free, make, run_openblas, free_mm};
+    pack, pack_free, make, run_openblas, free_mm, NULL};

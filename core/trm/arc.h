@@ -84,7 +84,7 @@ typedef struct trm_arc_attempt {
 /* --- the run ----------------------------------------------------------------------------- */
 
 typedef struct trm_arc_options {
-    const char *backend; /* as in engine.h; NULL = "auto" */
+    const char *backend; /* as in engine.h, NULL = "auto"; for int8, which cannot learn, bf16 */
     int threads;         /* >= 1 */
     long steps;          /* training steps at most; 0 = 20000 */
     int predictions;     /* symmetric images of each test input that vote; 0 = 64 */

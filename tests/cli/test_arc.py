@@ -3,7 +3,7 @@ import json
 import resource
 import unittest
 
-from support import TESTS, Case
+from support import TESTS, Case, backends
 
 DATA = TESTS / "data/arc"
 MODEL = {"seq_len": 900, "vocab_size": 12, "hidden_size": 32, "num_heads": 2, "H_cycles": 1,
@@ -46,6 +46,14 @@ class Arc(Case):
         self.assertEqual(len(attempts), 2)
         self.assertEqual(attempts[0]["grid"], task["test"][0]["output"])
         self.assertGreaterEqual(attempts[0]["votes"], attempts[1]["votes"])
+
+    @unittest.skipUnless("onednn-int8" in backends(), "this machine has no int8 products")
+    def test_a_backend_that_cannot_learn_has_another_do_it(self):
+        model = self.model()
+        got = [self.json("solve", "arc", DATA / "mirror.json", "-m", model, "--max-steps", 8,
+                         "--attempts", 2, "--threads", 1, "--backend", b)["tests"]
+               for b in ["onednn-int8", "onednn-bf16"]]
+        self.assertEqual(got[0], got[1])
 
     def test_progress_and_grids_are_shown(self):
         out = self.ok("solve", "arc", DATA / "mirror.json", "-m", self.model(), "--max-steps", 41,
