@@ -55,7 +55,8 @@ static const struct size {
         "\"mlp_t\":true,\"pos_encodings\":\"none\"}",
         32, true},
 };
-enum { N_SIZES = sizeof sizes / sizeof *sizes, ROUNDS = 5 };
+/* A training step of 128 puzzles is a long slice by itself. */
+enum { N_SIZES = sizeof sizes / sizeof *sizes, ROUNDS = 5, TRAIN_ROUNDS = 3 };
 
 static void report_csv(FILE *to, const struct row *w) {
     char date[32];
@@ -116,13 +117,14 @@ static int measure(
     double steps[ROUNDS], share[ROUNDS], cpu_share[ROUNDS], slice = b->seconds / ROUNDS;
     trm_product_rate products[ROUNDS + 1];
     cli_pace first, pace;
+    int rounds = b->train ? TRAIN_ROUNDS : ROUNDS;
     int r = cli_timed_run(t, 0, &first, err); /* warms up */
     if (!r)
         r = trm_bench_products(&products[0], m, w->backend, w->threads, w->batch, slice, err);
     if (r)
         return r;
     w->slowest = w->fastest = products[0].flops_per_s;
-    for (int i = 0; i < ROUNDS && !r; i++) {
+    for (int i = 0; i < rounds && !r; i++) {
         r = cli_timed_run(t, slice, &pace, err);
         if (!r)
             r = trm_bench_products(
@@ -139,9 +141,9 @@ static int measure(
     }
     if (r)
         return r;
-    w->per_s = median(steps, ROUNDS);
-    w->share = median(share, ROUNDS);
-    w->cpu_share = products[0].steps_per_cpu_s > 0 ? median(cpu_share, ROUNDS) : 0;
+    w->per_s = median(steps, rounds);
+    w->share = median(share, rounds);
+    w->cpu_share = products[0].steps_per_cpu_s > 0 ? median(cpu_share, rounds) : 0;
     w->gflops = w->per_s * work * products[0].flops_per_s / products[0].steps_per_s / 1e9;
     return TRM_OK;
 }
