@@ -29,7 +29,7 @@ static int make_candidates(trm_net *net, trm_net_layer *l, trm_error *err) {
     const trm_config *c = net->c;
     if (!trm_config_candidates(c) || !net->mm->rounds || !net->rows->candidates)
         return TRM_OK;
-    size_t n = net->rows->candidates_bytes(c->hidden_size, trm_config_inner(c));
+    size_t n = net->rows->candidates_bytes(c->hidden_size, trm_config_inner(c), net->train);
     if (!n)
         return TRM_OK;
     l->candidates = aligned_alloc(64, (n + 63) / 64 * 64);
@@ -44,7 +44,8 @@ static void pack_candidates(const trm_net *net, const trm_net_layer *l, int i) {
     const float *w[TRM_CANDIDATE_WEIGHTS];
     for (int k = 0; k < TRM_CANDIDATE_WEIGHTS; k++)
         w[k] = trm_net_weight(net, role[k], i);
-    net->rows->candidates_pack(l->candidates, w, net->c->hidden_size, trm_config_inner(net->c));
+    net->rows->candidates_pack(
+        l->candidates, w, net->c->hidden_size, trm_config_inner(net->c), net->train);
 }
 
 static int make_gate_up(trm_net *net, trm_net_layer *l, trm_error *err) {

@@ -109,18 +109,40 @@ static void gate(
     }
 }
 
+/* The same places for the kernel that takes a layer of candidates whole. */
+static trm_candidate_tape whole_layer(const trm_work *w, const trm_plan *plan, trm_tape *tape,
+    int layer, int at, const struct place *p) {
+    if (!tape)
+        return (trm_candidate_tape){.xa0 = w->xa, .xa1 = w->xa, .xa2 = w->xa};
+    const trm_tape_layer *tl = &tape->layer[layer];
+    size_t act = w->net->rows->act_size, s = (size_t)plan->s;
+    size_t sd = s * (size_t)w->net->c->hidden_size, wide = (size_t)trm_config_mix_in(w->net->c);
+    return (trm_candidate_tape){.xa0 = p->xa0,
+        .xa1 = p->xa1,
+        .xa2 = p->xa2,
+        .att = p->att,
+        .inv1 = p->inv1,
+        .inv2 = p->inv2,
+        .go = nth(tl->go, sd, at, act),
+        .gd = nth(tl->gd, sd, at, act),
+        .dqkv = nth(tl->dqkv, s * wide, at, act),
+        .dgu = p->gu,
+        .h = p->h};
+}
+
 static void pass(
     trm_work *w, const trm_plan *plan, const struct party *all, trm_tape *tape, int at) {
     const trm_net *net = w->net;
     int group = all->n > 1;
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
-        if (l->candidates && !tape) {
-            net->rows->candidates(all->x[0], w->xa, l->candidates, w->space, net->c->hidden_size,
+        struct place p = place_of(w, plan, tape, i, at);
+        if (l->candidates) {
+            const trm_candidate_tape t = whole_layer(w, plan, tape, i, at, &p);
+            net->rows->candidates(all->x[0], &t, l->candidates, w->space, net->c->hidden_size,
                 trm_config_inner(net->c), (float)net->c->rms_norm_eps);
             continue;
         }
-        struct place p = place_of(w, plan, tape, i, at);
         if (net->c->mlp_t)
             mix_mlp(w, plan, l, all, &p);
         else
@@ -181,6 +203,11 @@ void trm_net_pass_back(trm_work *w, const trm_plan *plan, float *g, const trm_se
         const trm_net_layer *l = &net->layer[i];
         trm_tape_layer *tl = &tape->layer[i];
         struct place p = place_of(w, plan, tape, i, at);
+        if (l->candidates) {
+            const trm_candidate_tape t = whole_layer(w, plan, tape, i, at, &p);
+            net->rows->candidates_back(g, &t, l->candidates, w->space, d, inner);
+            continue;
+        }
         void *gd = nth(tl->gd, sd, at, act), *go = nth(tl->go, sd, at, act);
         net->rows->norm_back(g, gd, p.xa2, p.inv2, plan->s, d);
         net->mm->run(plan->d_down, gd, &l->down_b, w->h);

@@ -245,7 +245,7 @@ static void plan_attention(struct maker *k, trm_plan *p) {
 
 /* Adds to the gradient (m, n) of a weight; rows->outer does it where it can. */
 static void make_outer(struct maker *k, trm_mm **out, int m, int n, int rows) {
-    if (k->net->rows->outer && m % 16 == 0 && n % 64 == 0)
+    if (k->net->rows->outer && m % 16 == 0 && n % 32 == 0)
         return;
     make(k, out,
         (trm_mm_desc){

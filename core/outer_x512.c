@@ -2,8 +2,9 @@
  *
  * Both matrices come row by row, and the instruction wants pairs of rows. So a block of rows is
  * "zipped" into panels of sixteen columns, a vector for each pair of rows, and tiles of four
- * rows of C by 64 columns are summed in registers. What the next block needs is fetched while
- * this one is computed: a tape is far larger than the caches. Pure functions; see rows.h. */
+ * rows of C by 64 columns, or eight by 32, are summed in registers. What the next block needs is
+ * fetched while this one is computed: a tape is far larger than the caches. Pure functions; see
+ * rows.h. */
 #include "rows_x512.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -12,8 +13,8 @@ enum {
     PAIRS = TRM_OUTER_ROWS / 2,  /* of rows in a block */
     PANEL = (PAIRS + 1) * LANES, /* one vector more, or all panels would share cache sets */
     STRIP = 256,                 /* columns of A zipped at a time */
-    TILE_M = 4,
-    TILE_V = 4 /* vectors of B a tile */
+    MOST_M = 8,
+    MOST_V = 4
 };
 
 /* Cache lines that will be wanted, some at each call. */
@@ -53,42 +54,51 @@ static void zip(uint32_t *out, const uint16_t *x, int ld, int rows, int cols) {
         }
 }
 
-/* C (4, 64) += the pairs of four columns of A by four panels of B. */
-static void tile(float *c, int ldc, const uint32_t *a, const uint32_t *b, int pairs) {
-    __m512 s[TILE_M][TILE_V];
-    for (int i = 0; i < TILE_M; i++)
-        for (int v = 0; v < TILE_V; v++) {
+/* C (tm, 16 tv) += the pairs of tm columns of A by tv panels of B. */
+INLINE void tile(float *c, int ldc, const uint32_t *a, const uint32_t *b, int pairs, const int tm,
+    const int tv) {
+    __m512 s[MOST_M][MOST_V];
+    for (int i = 0; i < tm; i++)
+        for (int v = 0; v < tv; v++) {
             s[i][v] = _mm512_setzero_ps();
             _mm_prefetch(
                 (const char *)(c + (ptrdiff_t)i * ldc + (ptrdiff_t)v * LANES), _MM_HINT_T0);
         }
     for (int k = 0; k < pairs; k++, a += LANES, b += LANES) {
-        __m512bh y[TILE_V];
-        for (int v = 0; v < TILE_V; v++)
+        __m512bh y[MOST_V];
+        for (int v = 0; v < tv; v++)
             y[v] = (__m512bh)_mm512_load_si512(b + (ptrdiff_t)v * PANEL);
-        for (int i = 0; i < TILE_M; i++) {
+        for (int i = 0; i < tm; i++) {
             __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[i]);
-            for (int v = 0; v < TILE_V; v++)
+            for (int v = 0; v < tv; v++)
                 s[i][v] = _mm512_dpbf16_ps(s[i][v], x, y[v]);
         }
     }
-    for (int i = 0; i < TILE_M; i++)
-        for (int v = 0; v < TILE_V; v++) {
+    for (int i = 0; i < tm; i++)
+        for (int v = 0; v < tv; v++) {
             float *p = c + (ptrdiff_t)i * ldc + (ptrdiff_t)v * LANES;
             _mm512_storeu_ps(p, _mm512_add_ps(_mm512_loadu_ps(p), s[i][v]));
         }
 }
 
-static void strip(float *c, int n, const uint32_t *a, int cols, const uint32_t *b, int pairs,
-    ahead *next, ahead *next_b) {
-    int tiles = cols / TILE_M * (n / (TILE_V * LANES));
-    int lines = (next->rows * next->width + next_b->rows * next_b->width) / 32 / tiles + 1;
-    for (int j = 0; j < n; j += TILE_V * LANES)
-        for (int i = 0; i < cols; i += TILE_M) {
+INLINE void tiles(float *c, int n, const uint32_t *a, int cols, const uint32_t *b, int pairs,
+    ahead *next, ahead *next_b, const int tm, const int tv) {
+    int count = cols / tm * (n / (tv * LANES));
+    int lines = (next->rows * next->width + next_b->rows * next_b->width) / 32 / count + 1;
+    for (int j = 0; j < n; j += tv * LANES)
+        for (int i = 0; i < cols; i += tm) {
             fetch(next->rows ? next : next_b, lines);
             tile(c + (ptrdiff_t)i * n + j, n, a + (ptrdiff_t)(i / LANES) * PANEL + i % LANES,
-                b + (ptrdiff_t)(j / LANES) * PANEL, pairs);
+                b + (ptrdiff_t)(j / LANES) * PANEL, pairs, tm, tv);
         }
+}
+
+static void strip(float *c, int n, const uint32_t *a, int cols, const uint32_t *b, int pairs,
+    ahead *next, ahead *next_b) {
+    if (n % (4 * LANES) == 0)
+        tiles(c, n, a, cols, b, pairs, next, next_b, 4, 4);
+    else
+        tiles(c, n, a, cols, b, pairs, next, next_b, 8, 2);
 }
 
 static int least(int a, int b) {

@@ -16,6 +16,17 @@
 /* Of a layer of candidates: qkv (8 d, d), o (d, 4 d), gate_up (2 inner, d), down (d, inner). */
 enum { TRM_CANDIDATE_WEIGHTS = 4 };
 
+/* One pass of such a layer on a tape, a row a position. The pass reads xa0 (d) and leaves xa1 and
+ * xa2 (d), its input after mixing and after the MLP, the factors inv1 and inv2 of their rmsnorms
+ * and att (4 d), what the units said. The way back leaves the gradients go and gd (d) of what was
+ * added to xa0 and xa1, dqkv (8 d) and dgu (2 inner) of the products, and h (inner). Without a tape
+ * the first three are one buffer and the others NULL. */
+typedef struct trm_candidate_tape {
+    void *xa0, *xa1, *xa2, *att;
+    float *inv1, *inv2;
+    void *go, *gd, *dqkv, *dgu, *h;
+} trm_candidate_tape;
+
 typedef struct trm_rows {
     bool bf16;
     size_t act_size;
@@ -72,16 +83,18 @@ typedef struct trm_rows {
     /* The same for the candidates of a Sudoku, h (729, n): over the cell's digits (first quarter of
      * the channels), or the digit's cells of the row, column or box. */
     void (*candidate_means)(void *h, int n);
-    /* A whole layer of a model of candidates without a tape, in place: x (729, d), xa = act(x) on
-     * entry and afterwards. `weights` are what candidates_pack has made of the layer's matrices, of
-     * candidates_bytes (0: not for these widths); space is of candidates_space bytes. NULL where
-     * the separate kernels are as good. */
-    void (*candidates)(
-        float *x, void *xa, const void *weights, void *space, int d, int inner, float eps);
-    size_t (*candidates_bytes)(int d, int inner);
+    /* A whole layer of a model of candidates, x (729, d) in place, and its way back, g in place.
+     * `weights` are what candidates_pack has made of the layer's matrices, of candidates_bytes (0:
+     * not for these widths); space is of candidates_space bytes. NULL where the separate kernels
+     * are as good. */
+    void (*candidates)(float *x, const trm_candidate_tape *t, const void *weights, void *space,
+        int d, int inner, float eps);
+    void (*candidates_back)(
+        float *g, const trm_candidate_tape *t, const void *weights, void *space, int d, int inner);
+    size_t (*candidates_bytes)(int d, int inner, bool train);
     size_t (*candidates_space)(int d, int inner);
     void (*candidates_pack)(
-        void *out, const float *const w[TRM_CANDIDATE_WEIGHTS], int d, int inner);
+        void *out, const float *const w[TRM_CANDIDATE_WEIGHTS], int d, int inner, bool train);
     /* out (rows, n): each quarter q of in's channels from the neighbour near[q] names, 0 where
      * there is none; its gradient where `back`, for which near's directions are taken the other
      * way round. */
@@ -102,7 +115,7 @@ typedef struct trm_rows {
     void (*head_back)(float *g, float *dw, const float *dlogits, const float *x, const float *w,
         int rows, int d, int v);
     /* c (m, n) += a^T b, of a (rows, m) and b (rows, n) act: gradients of weights. m a multiple
-     * of 16, n of 64; space holds outer_space(n) bytes, aligned to 64. NULL where the products'
+     * of 16, n of 32; space holds outer_space(n) bytes, aligned to 64. NULL where the products'
      * library does as well. */
     void (*outer)(float *c, const void *a, const void *b, int m, int n, int rows, void *space);
     size_t (*outer_space)(int n);

@@ -174,43 +174,49 @@ static void test_every_head_width_agrees(void **state) {
 }
 
 /* More rows than a block, an odd count of them, and more columns than a strip. */
-static void test_outer_products_of_rows_add_up(void **state) {
-    (void)state;
-    enum { M = 272, N2 = 128, MOST = 2 * TRM_OUTER_ROWS + 77 };
-    const trm_rows *r = trm_rows_get(true);
-    if (!r->outer)
-        skip();
-    float *f = malloc(sizeof *f * MOST * (M + N2)), *c = malloc(sizeof *c * M * N2);
-    uint16_t *act = malloc(sizeof *act * MOST * (M + N2));
-    void *space = aligned_alloc(64, (r->outer_space(N2) + 63) / 64 * 64);
+static void outer_adds_up(const trm_rows *r, int n) {
+    enum { M = 272, MOST = 2 * TRM_OUTER_ROWS + 77 };
+    size_t all = (size_t)MOST * (size_t)(M + n);
+    float *f = malloc(sizeof *f * all), *c = malloc(sizeof *c * M * (size_t)n);
+    uint16_t *act = malloc(sizeof *act * all);
+    void *space = aligned_alloc(64, (r->outer_space(n) + 63) / 64 * 64);
     assert_true(f && act && c && space);
     trm_rng rng;
     trm_rng_seed(&rng, 9);
-    for (int i = 0; i < MOST * (M + N2); i++)
+    for (int i = 0; i < MOST * (M + n); i++)
         f[i] = (float)trm_rng_normal(&rng);
-    r->to_act(act, f, MOST * (M + N2));
-    r->from_act(f, act, MOST * (M + N2)); /* as rounded */
+    r->to_act(act, f, all);
+    r->from_act(f, act, all); /* as rounded */
     for (int rows = 1; rows <= MOST; rows += rows < 3 ? 1 : MOST - 3) {
         const float *a = f, *b = f + MOST * M;
-        for (int i = 0; i < M * N2; i++)
+        for (int i = 0; i < M * n; i++)
             c[i] = 1;
-        r->outer(c, act, act + MOST * M, M, N2, rows, space);
+        r->outer(c, act, act + MOST * M, M, n, rows, space);
         for (int i = 0; i < M; i++)
-            for (int j = 0; j < N2; j++) {
+            for (int j = 0; j < n; j++) {
                 double want = 1, size = 1;
                 for (int k = 0; k < rows; k++) {
-                    want += (double)a[k * M + i] * b[k * N2 + j];
-                    size += fabs((double)a[k * M + i] * b[k * N2 + j]);
+                    want += (double)a[k * M + i] * b[k * n + j];
+                    size += fabs((double)a[k * M + i] * b[k * n + j]);
                 }
-                if (!(fabs(c[i * N2 + j] - want) <= 1e-6 * size))
+                if (!(fabs(c[i * n + j] - want) <= 1e-6 * size))
                     fail_msg(
-                        "%d rows: (%d, %d) is %g, not %g", rows, i, j, (double)c[i * N2 + j], want);
+                        "%d rows: (%d, %d) is %g, not %g", rows, i, j, (double)c[i * n + j], want);
             }
     }
     free(f);
     free(act);
     free(c);
     free(space);
+}
+
+static void test_outer_products_of_rows_add_up(void **state) {
+    (void)state;
+    const trm_rows *r = trm_rows_get(true);
+    if (!r->outer)
+        skip();
+    for (int n = 32; n <= 128; n += 32)
+        outer_adds_up(r, n);
 }
 
 static void test_swiglu_is_silu_times_up(void **state) {
