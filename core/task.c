@@ -10,7 +10,7 @@ enum { BROKEN_UNKNOWN = 1 << 20 };
 void trm_policy_defaults(trm_policy *p, trm_kind kind) {
     *p = (trm_policy){.max_steps = 16, .attempts = 32, .halt = TRM_HALT_AUTO};
     if (kind == TRM_KIND_SUDOKU)
-        *p = (trm_policy){.max_steps = 3, .attempts = 512, .halt = TRM_HALT_AUTO};
+        *p = (trm_policy){.max_steps = 4, .attempts = 512, .halt = TRM_HALT_AUTO};
 }
 
 static void begin(trm_task *t, trm_kind kind, const trm_policy *p) {
