@@ -143,15 +143,10 @@ static double difference(const float *a, const float *b, size_t n) {
     return sqrt(off / all);
 }
 
-static void gradient_by(const char *backend, float *grads, const trm_model *m) {
-    int32_t inputs[162], labels[162], puzzles[2] = {0, 0};
-    trm_error err;
-    trm_loss loss;
-    for (int i = 0; i < 162; i++) {
-        inputs[i] = i % 5 ? 1 : 2 + i % 9;
-        labels[i] = i % 5 ? 5 : inputs[i]; /* one digit, so that gradients do not cancel */
-    }
-    const trm_grad_request q = {.backend = backend,
+/* One supervision step on two puzzles. */
+static trm_grad_request request(const char *backend, const int32_t *inputs, const int32_t *labels) {
+    static const int32_t puzzles[2];
+    return (trm_grad_request){.backend = backend,
         .threads = 1,
         .batch = 2,
         .inputs = inputs,
@@ -160,6 +155,17 @@ static void gradient_by(const char *backend, float *grads, const trm_model *m) {
         .steps = 1,
         .loss = TRM_STABLEMAX,
         .q_weight = 0.5};
+}
+
+static void gradient_by(const char *backend, float *grads, const trm_model *m) {
+    int32_t inputs[162], labels[162];
+    trm_error err;
+    trm_loss loss;
+    for (int i = 0; i < 162; i++) {
+        inputs[i] = i % 5 ? 1 : 2 + i % 9;
+        labels[i] = i % 5 ? 5 : inputs[i]; /* one digit, so that gradients do not cancel */
+    }
+    const trm_grad_request q = request(backend, inputs, labels);
     if (trm_grad(m, &q, &loss, grads, &err))
         fail_msg("%s", err.text);
 }
@@ -267,7 +273,7 @@ static void gradient_matches_differences(const char *json) {
     trm_model *m;
     trm_error err;
     trm_rng rng;
-    int32_t inputs[162], labels[162], puzzles[2] = {0, 0};
+    int32_t inputs[162], labels[162];
     config_of(&c, json);
     trm_rng_seed(&rng, 3);
     if (trm_model_new(&m, &c, &rng, &err))
@@ -278,15 +284,7 @@ static void gradient_matches_differences(const char *json) {
         if (c.unsat_head && i >= c.seq_len)
             labels[i] = -100;
     }
-    trm_grad_request q = {.backend = "reference",
-        .threads = 1,
-        .batch = 2,
-        .inputs = inputs,
-        .labels = labels,
-        .puzzles = puzzles,
-        .steps = 1,
-        .loss = TRM_STABLEMAX,
-        .q_weight = 0.5};
+    const trm_grad_request q = request("reference", inputs, labels);
     float *grads = calloc(m->layout.floats, sizeof *grads);
     float *scratch = calloc(m->layout.floats, sizeof *scratch);
     assert_true(grads && scratch);
