@@ -106,9 +106,11 @@ static int take_line(struct reading *k, char *line, trm_error *err) {
     if (r)
         return r;
     uint64_t h = s->maze ? maze_hash(&m) : sudoku_hash(&p.puzzle);
-    if (s->maze && !k->exclude && m.rows * m.cols > s->recipe->model.seq_len)
-        return trm_fail(err, TRM_E_FORMAT, "a maze of %d cells is larger than the model's %d",
-            m.rows * m.cols, s->recipe->model.seq_len);
+    const trm_config *c = &s->recipe->model;
+    int cells = s->maze ? m.rows * m.cols : c->seq_len;
+    if (!k->exclude && (c->packed ? cells > c->seq_len : cells != c->seq_len))
+        return trm_fail(
+            err, TRM_E_FORMAT, "a maze of %d cells does not fit a model of %d", cells, c->seq_len);
     if (k->exclude) {
         if (!grow((void **)&s->excluded, &s->room_excluded, s->n_excluded, sizeof h))
             return trm_fail(err, TRM_E_NOMEM, "out of memory");
