@@ -43,7 +43,7 @@ TRM_API int trm_grad(
     const trm_model *m, const trm_grad_request *q, trm_loss *losses, float *grads, trm_error *err);
 
 /* A training recipe: a JSON file. Unknown keys are refused, so that a typing error cannot
- * silently train something else. See weights/RECIPES.md for what each key means. */
+ * silently train something else. See weights/README.md for what each key means. */
 typedef enum trm_optimizer { TRM_MUON, TRM_ADAMW, TRM_ADAM_ATAN2 } trm_optimizer;
 
 typedef struct trm_recipe {
