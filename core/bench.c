@@ -21,7 +21,7 @@ struct bench {
     const trm_net *net;
     trm_work **work;
     trm_plan **plan;
-    bool together; /* enough puzzles for each thread to pass them in groups */
+    int group; /* puzzles that pass the network together */
     double seconds;
     /* Per member: seconds of the products of one layer's pass, by the clock on the wall and by the
      * thread's own, which stands still while others have its processor. */
@@ -45,8 +45,8 @@ static int items(const struct bench *b, const trm_work *w, const trm_plan *p, st
         out[n++] = (struct item){p->mix_in[0], 1, 4 * s * d * in_t, l->gate_up_t, w->xa, w->gu_t};
         out[n++] = (struct item){p->mix_out[0], 1, 2 * s * d * in_t, l->down_t, w->h_t, w->o};
     }
-    int g = b->together; /* a group's product serves each of its sequences in part */
-    double times = g ? 1.0 / p->group : 1, m = s * (g ? p->group : 1);
+    int g = trm_group_at(b->group);
+    double times = 1.0 / b->group, m = s * b->group; /* serves each of its sequences in part */
     if (!c->mlp_t) {
         double wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
         out[n++] = (struct item){p->mix_in[g], times, 2 * m * d * wide, w->xa, &l->qkv, w->qkv};
@@ -102,11 +102,12 @@ static int measure(
         r = trm_work_new(&b->work[i], b->net, s, err);
         if (!r)
             r = trm_work_plan(&b->plan[i], b->work[i], s, 0, err);
-        if (!r)
-            b->together = b->plan[i]->group > 1 && batch >= b->plan[i]->group * threads;
     }
     if (r)
         return r;
+    b->group = trm_group_size(c, s, batch, threads);
+    if (batch < b->group * threads)
+        b->group = 1;
     trm_team_run(team, member, b);
     struct item item[MAX_ITEMS];
     int n = items(b, b->work[0], b->plan[0], item);

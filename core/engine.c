@@ -418,15 +418,18 @@ static void cycle(
     }
 }
 
-/* Slots of equal length go together while that leaves something for each member. */
+/* Slots of equal length, one, two or four, go together while that leaves something for each
+ * member. */
 static void make_groups(trm_engine *e, int n) {
     int team = trm_team_size(e->team), at = 0;
     for (e->groups = 0; at < n; e->groups++) {
-        int s = e->slot[e->step_slots[at]].s, size = 1;
+        int s = e->slot[e->step_slots[at]].s, equal = 1, size = 1;
         int most = n - at - (team - 1 - e->groups % team);
-        while (size < TRM_GROUP && size < most && s <= TRM_GROUP_POSITIONS &&
-               e->slot[e->step_slots[at + size]].s == s)
-            size++;
+        int wanted = trm_group_size(&e->model->config, s, n, team);
+        while (equal < wanted && equal < most && e->slot[e->step_slots[at + equal]].s == s)
+            equal++;
+        while (2 * size <= equal)
+            size *= 2;
         e->group[e->groups] = (struct group){at, size, 0, false};
         at += size;
     }

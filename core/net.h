@@ -44,12 +44,15 @@ int trm_net_refresh(trm_net *net, int first, int last, trm_error *err);
 void trm_net_free(trm_net *net);
 const float *trm_net_weight(const trm_net *net, trm_role role, int layer);
 
+/* Sequences pass the network one by one, by twos or by fours. */
+enum { TRM_GROUP = 4, TRM_GROUPS = 3 };
+
 /* Products for sequences of s positions; the backward ones for a tape of `seqs` of them. */
 typedef struct trm_plan {
-    int s, seqs, group; /* group: sequences a pass may take together */
-    /* Of one sequence and of a group, which reads the weights once for all of it. Mixing
+    int s, seqs, group; /* group: most sequences a pass may take together */
+    /* Of one sequence, of two and of four, which read the weights once for all of them. Mixing
      * positions by an MLP (gate_up_t, down_t) is done one by one, else these are qkv and o. */
-    trm_mm *mix_in[2], *mix_out[2], *gate_up[2], *down[2];
+    trm_mm *mix_in[TRM_GROUPS], *mix_out[TRM_GROUPS], *gate_up[TRM_GROUPS], *down[TRM_GROUPS];
     trm_mm *qk[2], *pv[2]; /* attention blocks: full, and the last one */
     trm_mm *d_mix_in, *d_mix_out, *d_gate_up, *d_down;
     trm_mm *w_mix_in, *w_mix_out, *w_gate_up, *w_down; /* NULL where trm_rows.outer does it */
@@ -106,8 +109,8 @@ typedef struct trm_seq {
  * at: which (sequence * passes + pass) of the tape to write; tape NULL for inference. */
 void trm_net_pass(
     trm_work *w, const trm_plan *plan, float *x, const trm_seq *seq, trm_tape *tape, int at);
-/* The same for one sequence or for the plan's `group` of them at once, without a tape: x[i] and
- * seq[i] are theirs, their act(x) lie one after the other in w->xa. */
+/* The same for one sequence, two or four (the plan's `group` at most) at once, without a tape: x[i]
+ * and seq[i] are theirs, their act(x) lie one after the other in w->xa. */
 void trm_net_pass_group(
     trm_work *w, const trm_plan *plan, float *const x[], const trm_seq seq[], int n);
 /* The gradient of a pass: g (s, D) goes in as dL/d(output), comes out as dL/d(input). Token-mixing
@@ -127,9 +130,12 @@ void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, v
 /* Does every cell see every other, so that scores are matrix products? */
 bool trm_config_dense(const trm_config *c);
 enum { TRM_QUERY_BLOCK = 64 };
-/* Sequences of at most so many positions pass the network by twos: long ones read the weights
- * seldom enough. */
-enum { TRM_GROUP = 2, TRM_GROUP_POSITIONS = 128 };
+/* Of n sequences of s positions, how many should pass the network together on a team of so many. */
+int trm_group_size(const trm_config *c, int s, int n, int team);
+/* The place of a group's products in a plan. */
+static inline int trm_group_at(int n) {
+    return n > 2 ? 2 : n - 1;
+}
 
 /* Rotary table (s, hd): hd/2 cosines then hd/2 sines per position. Positions before the
  * cells rotate as position index (rope) or not at all (rope2d). */

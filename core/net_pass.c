@@ -68,7 +68,7 @@ static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer
     const struct party *all, const struct place *p) {
     const trm_net *net = w->net;
     size_t s = (size_t)plan->s, act = net->rows->act_size;
-    net->mm->run(plan->mix_in[all->n > 1], p->xa0, &l->qkv, p->qkv);
+    net->mm->run(plan->mix_in[trm_group_at(all->n)], p->xa0, &l->qkv, p->qkv);
     for (int i = 0; i < all->n; i++) {
         void *qkv = nth(p->qkv, s * (size_t)trm_config_mix_in(net->c), i, act);
         void *att = nth(p->att, s * (size_t)trm_config_mix_out(net->c), i, act);
@@ -76,7 +76,7 @@ static void mix_attention(trm_work *w, const trm_plan *plan, const trm_net_layer
             rotate(w, qkv, plan->s, all->seq[i].rope, 1);
         trm_attention(w, plan, &all->seq[i], att, qkv, p->lse);
     }
-    net->mm->run(plan->mix_out[all->n > 1], p->att, &l->o, w->o);
+    net->mm->run(plan->mix_out[trm_group_at(all->n)], p->att, &l->o, w->o);
     add_norm(w, plan->s, all, p->xa1, p->inv1);
 }
 
@@ -103,7 +103,7 @@ static void gate(
     const trm_net *net = w->net;
     int inner = trm_config_inner(net->c), part = inner / net->parts;
     for (int i = 0; i < net->parts; i++) {
-        net->mm->run(plan->gate_up[n > 1], p->xa1, &l->gate_up[i], p->gu);
+        net->mm->run(plan->gate_up[trm_group_at(n)], p->xa1, &l->gate_up[i], p->gu);
         net->rows->swiglu(
             nth(p->h, (size_t)part, i, net->rows->act_size), inner, p->gu, n * plan->s, part);
     }
@@ -133,7 +133,6 @@ static trm_candidate_tape whole_layer(const trm_work *w, const trm_plan *plan, t
 static void pass(
     trm_work *w, const trm_plan *plan, const struct party *all, trm_tape *tape, int at) {
     const trm_net *net = w->net;
-    int group = all->n > 1;
     for (int i = 0; i < net->c->L_layers; i++) {
         const trm_net_layer *l = &net->layer[i];
         struct place p = place_of(w, plan, tape, i, at);
@@ -148,7 +147,7 @@ static void pass(
         else
             mix_attention(w, plan, l, all, &p);
         gate(w, plan, l, all->n, &p);
-        net->mm->run(plan->down[group], p.h, &l->down, w->o);
+        net->mm->run(plan->down[trm_group_at(all->n)], p.h, &l->down, w->o);
         add_norm(w, plan->s, all, p.xa2, p.inv2);
     }
 }

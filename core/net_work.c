@@ -17,10 +17,26 @@ static void *carve(struct carver *c, size_t elements, size_t size) {
     return at;
 }
 
+/* Long sequences read the weights seldom enough by themselves. */
+enum { GROUP_POSITIONS = 128 };
+
+/* Twos, and fours where a layer's weights do not stay in a processor's own cache between two
+ * products. */
+static int largest_group(const trm_config *c, int s) {
+    enum { WIDE = 1 << 17 };
+    return s > GROUP_POSITIONS ? 1 : c->hidden_size * trm_config_inner(c) < WIDE ? 2 : TRM_GROUP;
+}
+
+int trm_group_size(const trm_config *c, int s, int n, int team) {
+    int size = largest_group(c, s);
+    return size > 2 && n < size * team ? 2 : size;
+}
+
 /* Of all sequences that pass together, short ones in a group. */
 static int most_rows(const trm_work *w) {
-    int s = w->max_s < TRM_GROUP_POSITIONS ? w->max_s : TRM_GROUP_POSITIONS;
-    return TRM_GROUP * s > w->max_s ? TRM_GROUP * s : w->max_s;
+    int s = w->max_s < GROUP_POSITIONS ? w->max_s : GROUP_POSITIONS;
+    int rows = s * largest_group(w->net->c, s);
+    return rows > w->max_s ? rows : w->max_s;
 }
 
 static void carve_work(trm_work *w, struct carver *k) {
@@ -160,7 +176,7 @@ static void make(struct maker *k, trm_mm **out, trm_mm_desc d) {
         k->r = k->net->mm->make(out, &d, k->err);
 }
 
-/* Products whose left side has a row a position; at: of one sequence, or of a group. */
+/* Products whose left side has a row a position; at: the group's place. */
 static void plan_rows(struct maker *k, trm_plan *p, int at, int rows) {
     const trm_config *c = k->net->c;
     trm_net_layer *l = &k->net->layer[0];
@@ -200,10 +216,9 @@ static void plan_forward(struct maker *k, trm_plan *p) {
         make(k, &p->mix_out[0],
             (trm_mm_desc){.m = s, .n = d, .k = in_t, .lda = in_t, .ldb = d, .ldc = d});
     }
-    plan_rows(k, p, 0, s);
-    p->group = !p->seqs && s <= TRM_GROUP_POSITIONS ? TRM_GROUP : 1;
-    if (p->group > 1)
-        plan_rows(k, p, 1, p->group * s);
+    p->group = p->seqs ? 1 : largest_group(c, s);
+    for (int n = 1; n <= p->group; n *= 2)
+        plan_rows(k, p, trm_group_at(n), n * s);
 }
 
 /* Query blocks: index 0 full, 1 the rest; a size that does not occur is not made. */
@@ -320,13 +335,18 @@ static void plan_backward(struct maker *k, trm_plan *p, int passes) {
 }
 
 static void plan_free(const trm_mm_lib *lib, trm_plan *p) {
-    trm_mm *all[] = {p->mix_in[0], p->mix_in[1], p->mix_out[0], p->mix_out[1], p->gate_up[0],
-        p->gate_up[1], p->down[0], p->down[1], p->qk[0], p->qk[1], p->pv[0], p->pv[1], p->d_mix_in,
-        p->d_mix_out, p->d_gate_up, p->d_down, p->w_mix_in, p->w_mix_out, p->w_gate_up, p->w_down,
-        p->dv[0], p->dv[1], p->dp[0], p->dp[1], p->dq[0], p->dq[1], p->dk[0], p->dk[1]};
+    trm_mm *all[] = {p->qk[0], p->qk[1], p->pv[0], p->pv[1], p->d_mix_in, p->d_mix_out,
+        p->d_gate_up, p->d_down, p->w_mix_in, p->w_mix_out, p->w_gate_up, p->w_down, p->dv[0],
+        p->dv[1], p->dp[0], p->dp[1], p->dq[0], p->dq[1], p->dk[0], p->dk[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             lib->free(all[i]);
+    for (int i = 0; i < TRM_GROUPS; i++) {
+        trm_mm *rows[] = {p->mix_in[i], p->mix_out[i], p->gate_up[i], p->down[i]};
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+            if (rows[k])
+                lib->free(rows[k]);
+    }
     free(p);
 }
 

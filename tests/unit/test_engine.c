@@ -28,8 +28,8 @@ static const char *const configs[] = {
     "{" SMALL "\"seq_len\":144,\"vocab_size\":6,\"inner_size\":96,\"q_mean\":true,"
     "\"packed\":true,\"pos_encodings\":\"shifts\"}",
     "{" SMALL "\"seq_len\":144,\"vocab_size\":6,\"packed\":true,\"pos_encodings\":\"rope2d\"}",
-    /* wide enough for its SwiGLU to go in parts */
-    "{" SMALL "\"seq_len\":81,\"vocab_size\":11,\"inner_size\":1024,\"q_mean\":true,"
+    /* wide enough for its SwiGLU to go in parts, and for four puzzles to go together */
+    "{" SMALL "\"seq_len\":81,\"vocab_size\":11,\"inner_size\":2048,\"q_mean\":true,"
     "\"pos_encodings\":\"unit_means\"}",
 };
 enum { N_CONFIGS = sizeof configs / sizeof *configs, SLOTS = 5, CELLS = 144, LOGITS = CELLS * 11 };
@@ -141,7 +141,7 @@ static void test_company_changes_no_answer(void **state) {
     const int all[SLOTS] = {3, 1, 0, 2, 4};
     for (const char *const *b = trm_backends(); *b; b++)
         for (int k = 0; k < N_CONFIGS; k++) {
-            struct machine m = start(configs[k], *b, 1 + k % 2);
+            struct machine m = start(configs[k], *b, 2 - k % 2);
             const trm_config *c = &m.model->config;
             size_t logits = (size_t)c->seq_len * (size_t)c->vocab_size;
             for (int s = 0; s < SLOTS; s++) {
