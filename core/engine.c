@@ -1,5 +1,5 @@
 /* Engine and slots over a CPU backend, or over a device that runs whole steps itself. On the
- * CPU the team's members, as they become free, take slots through a cycle of a supervision step
+ * CPU the team's members, as they become free, take slots through some passes of a supervision step
  * each with its own buffers, so members meet only at the end of a step. */
 #include <math.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@ struct slot {
 
 /* Slots that pass the network together, in the step in progress. */
 struct group {
-    int first, n, cycles; /* of step_slots; cycles done */
+    int first, n, passes; /* of step_slots; passes of the network done */
     bool busy;
 };
 
@@ -45,7 +45,7 @@ struct trm_engine {
     /* The step in progress. The lock guards what members change of the groups. */
     const int *step_slots;
     struct group *group;
-    int groups;
+    int groups, left; /* left: passes that nobody has begun, of all groups */
     pthread_mutex_t lock;
 };
 
@@ -399,10 +399,10 @@ static void read_out(const trm_engine *e, struct slot *s) {
     trm_q_head(s->q, e->net, s->y, trm_config_span(c, s->cells));
 }
 
-/* One of the T cycles of algorithm 3 of arXiv 2510.04871, without its gradient: n z-updates and
- * one y-update; for one slot, or for a group of equal length at once. */
-static void cycle(
-    const trm_engine *e, trm_work *w, const trm_plan *plan, struct slot *const s[], int n) {
+/* Some passes of the T cycles of algorithm 3 of arXiv 2510.04871, without their gradient: of each
+ * cycle n z-updates and one y-update; for one slot, or for a group of equal length at once. */
+static void advance(const trm_engine *e, trm_work *w, const trm_plan *plan, struct slot *const s[],
+    int n, int first, int passes) {
     const trm_config *c = &e->model->config;
     trm_seq seq[TRM_GROUP];
     float *z[TRM_GROUP], *y[TRM_GROUP];
@@ -411,11 +411,15 @@ static void cycle(
         z[i] = s[i]->z;
         y[i] = s[i]->y;
     }
-    for (int i = 0; i <= c->L_cycles; i++) {
-        bool inner = i < c->L_cycles;
+    for (int i = first; i < first + passes; i++) {
+        bool inner = i % (c->L_cycles + 1) < c->L_cycles;
         sum_up(e, w, s, n, inner);
         trm_net_pass_group(w, plan, inner ? z : y, seq, n);
     }
+}
+
+static int passes_of_step(const trm_engine *e) {
+    return e->model->config.H_cycles * (e->model->config.L_cycles + 1);
 }
 
 /* Slots of equal length, one, two or four, go together while that leaves something for each
@@ -433,26 +437,35 @@ static void make_groups(trm_engine *e, int n) {
         e->group[e->groups] = (struct group){at, size, 0, false};
         at += size;
     }
+    e->left = e->groups * passes_of_step(e);
 }
 
-/* The group that is least advanced, of those that nobody has; NULL where there is none left. */
-static struct group *take(trm_engine *e) {
+/* The group that is least advanced, of those that nobody has, and how many passes it is to be
+ * taken through; NULL where there is none left. At the end of a step these are few, so that no
+ * member waits long for the last. */
+static struct group *take(trm_engine *e, int *passes) {
     struct group *best = NULL;
+    int all = passes_of_step(e), cycle = e->model->config.L_cycles + 1;
     (void)pthread_mutex_lock(&e->lock);
     for (int k = 0; k < e->groups; k++) {
         struct group *g = &e->group[k];
-        if (!g->busy && g->cycles < (best ? best->cycles : e->model->config.H_cycles))
+        if (!g->busy && g->passes < (best ? best->passes : all))
             best = g;
     }
-    if (best)
+    if (best) {
+        int n = e->left / (2 * trm_team_size(e->team));
+        n = n < 1 ? 1 : n > cycle ? cycle : n;
+        *passes = n < all - best->passes ? n : all - best->passes;
+        e->left -= *passes;
         best->busy = true;
+    }
     (void)pthread_mutex_unlock(&e->lock);
     return best;
 }
 
-static void give_back(trm_engine *e, struct group *g) {
+static void give_back(trm_engine *e, struct group *g, int passes) {
     (void)pthread_mutex_lock(&e->lock);
-    g->cycles++;
+    g->passes += passes;
     g->busy = false;
     (void)pthread_mutex_unlock(&e->lock);
 }
@@ -461,7 +474,8 @@ static void give_back(trm_engine *e, struct group *g) {
  * would hold up all of them, and so would the odd puzzle of three on two threads. */
 static void step_member(void *arg, int member) {
     trm_engine *e = arg;
-    for (struct group *g = take(e); g; g = take(e)) {
+    int passes;
+    for (struct group *g = take(e, &passes); g; g = take(e, &passes)) {
         const int *first = e->step_slots + g->first;
         struct slot *s[TRM_GROUP] = {&e->slot[first[0]]};
         trm_plan *plan;
@@ -470,10 +484,10 @@ static void step_member(void *arg, int member) {
             s[i] = &e->slot[first[i]];
         if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
             return; /* cannot be: trm_engine_load() has made it */
-        cycle(e, e->work[member], plan, s, n);
-        for (int i = 0; i < n && g->cycles == e->model->config.H_cycles - 1; i++)
+        advance(e, e->work[member], plan, s, n, g->passes, passes);
+        for (int i = 0; i < n && g->passes + passes == passes_of_step(e); i++)
             read_out(e, s[i]);
-        give_back(e, g);
+        give_back(e, g, passes);
     }
 }
 
