@@ -9,7 +9,7 @@
 #include "trm/config.h"
 
 static const char *const pos_names[] = {"none", "learned", "rope", "rope2d", "units", "neighbours",
-    "unit_means", "shifts", "candidates"};
+    "unit_means", "shifts", "candidates", "rope2d_shifts"};
 enum { N_POS = sizeof pos_names / sizeof *pos_names };
 
 const char *trm_pos_name(trm_pos p) {
@@ -70,7 +70,7 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
         if (!s || i == N_POS)
             return trm_fail(err, TRM_E_FORMAT,
                 "config: \"pos_encodings\" must be none, learned, rope, rope2d, units, "
-                "neighbours, unit_means, shifts or candidates");
+                "neighbours, unit_means, shifts, candidates or rope2d_shifts");
         c->pos_encodings = (trm_pos)i;
     }
     v = json_object_get(o, "task");
@@ -88,7 +88,7 @@ static int read_names(trm_config *c, const json_t *o, trm_error *err) {
 
 /* What no single key shows. */
 static int check(const trm_config *c, trm_error *err) {
-    bool rope = c->pos_encodings == TRM_POS_ROPE || c->pos_encodings == TRM_POS_ROPE2D;
+    bool rope = c->pos_encodings == TRM_POS_ROPE || trm_config_rope2d(c);
     if (!c->mlp_t && c->hidden_size % c->num_heads != 0)
         return trm_fail(err, TRM_E_FORMAT,
             "config: hidden_size %d is not a multiple of num_heads %d", c->hidden_size,
@@ -100,11 +100,12 @@ static int check(const trm_config *c, trm_error *err) {
     if (c->puzzle_emb_ndim == 0 && c->puzzle_emb_len != 0)
         return trm_fail(err, TRM_E_FORMAT, "config: puzzle_emb_len is %d but puzzle_emb_ndim is 0",
             c->puzzle_emb_len);
-    if (c->frames && (!c->packed || c->pos_encodings != TRM_POS_ROPE2D || c->vocab_size != 12 ||
+    if (c->frames && (!c->packed || !trm_config_rope2d(c) || c->vocab_size != 12 ||
                          c->puzzle_emb_ndim % c->hidden_size != 0 ||
                          c->puzzle_emb_len != c->puzzle_emb_ndim / c->hidden_size + TRM_FRAME))
         return trm_fail(err, TRM_E_FORMAT,
-            "config: frames need packed cells, rope2d, the 12 tokens of ARC, and %d positions of "
+            "config: frames need packed cells, rope2d or rope2d_shifts, the 12 tokens of ARC, and "
+            "%d positions of "
             "puzzle_emb_len after the puzzle's own",
             TRM_FRAME);
     if (c->puzzle_emb_ndim > c->puzzle_emb_len * c->hidden_size)
@@ -133,6 +134,11 @@ static int check(const trm_config *c, trm_error *err) {
         return trm_fail(err, TRM_E_FORMAT,
             "config: pos_encodings \"shifts\" needs at most 1024 cells alone, a hidden_size that "
             "is a multiple of 4 and no mlp_t");
+    if (c->pos_encodings == TRM_POS_ROPE2D_SHIFTS &&
+        (c->hidden_size % 2 != 0 || c->mlp_t || c->seq_len > 1024))
+        return trm_fail(err, TRM_E_FORMAT,
+            "config: pos_encodings \"rope2d_shifts\" needs at most 1024 cells, an even hidden_size "
+            "and no mlp_t");
     if (c->packed &&
         (c->mlp_t || c->pos_encodings == TRM_POS_LEARNED || c->pos_encodings == TRM_POS_ROPE))
         return trm_fail(
@@ -198,6 +204,10 @@ bool trm_config_candidates(const trm_config *c) {
     return c->pos_encodings == TRM_POS_CANDIDATES;
 }
 
+bool trm_config_rope2d(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_ROPE2D || c->pos_encodings == TRM_POS_ROPE2D_SHIFTS;
+}
+
 int trm_config_positions(const trm_config *c) {
     return trm_config_span(c, c->seq_len);
 }
@@ -226,10 +236,17 @@ bool trm_config_gated(const trm_config *c) {
 }
 
 int trm_config_mix_in(const trm_config *c) {
-    return trm_config_gated(c) ? 2 * trm_config_mix_out(c) : 3 * c->hidden_size;
+    return trm_config_gated(c) ? 2 * trm_config_mix_out(c)
+                               : 3 * c->hidden_size + 2 * trm_config_beside(c);
 }
 
 int trm_config_mix_out(const trm_config *c) {
     int d = c->hidden_size;
-    return trm_config_candidates(c) ? 4 * d : trm_config_gated(c) ? 3 * d : d;
+    return trm_config_candidates(c) ? 4 * d
+           : trm_config_gated(c)    ? 3 * d
+                                    : d + trm_config_beside(c);
+}
+
+int trm_config_beside(const trm_config *c) {
+    return c->pos_encodings == TRM_POS_ROPE2D_SHIFTS ? 2 * c->hidden_size : 0;
 }

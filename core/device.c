@@ -111,7 +111,7 @@ const trm_device_lib *trm_device_find(const char *backend) {
 }
 
 bool trm_device_takes(const trm_config *c) {
-    return !c->frames;
+    return !c->frames && !trm_config_beside(c);
 }
 
 trm_device_options trm_device_options_of(const trm_model *m, const char *backend, int slots) {

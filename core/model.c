@@ -48,8 +48,13 @@ static void add_layer(struct adder *a, const trm_config *c, int i) {
             : pairs ? "inner.L_level.layers.%d.candidates.down_proj.weight"
                     : "inner.L_level.layers.%d.unit_means.down_proj.weight");
     } else {
-        add(a, TRM_W_QKV, i, 3 * d, d, "inner.L_level.layers.%d.self_attn.qkv_proj.weight");
-        add(a, TRM_W_O, i, d, d, "inner.L_level.layers.%d.self_attn.o_proj.weight");
+        bool beside = trm_config_beside(c) > 0;
+        add(a, TRM_W_QKV, i, trm_config_mix_in(c), d,
+            beside ? "inner.L_level.layers.%d.attn_shifts.in_proj.weight"
+                   : "inner.L_level.layers.%d.self_attn.qkv_proj.weight");
+        add(a, TRM_W_O, i, d, trm_config_mix_out(c),
+            beside ? "inner.L_level.layers.%d.attn_shifts.out_proj.weight"
+                   : "inner.L_level.layers.%d.self_attn.o_proj.weight");
     }
     add(a, TRM_W_GATE_UP, i, 2 * inner, d, "inner.L_level.layers.%d.mlp.gate_up_proj.weight");
     add(a, TRM_W_DOWN, i, d, inner, "inner.L_level.layers.%d.mlp.down_proj.weight");

@@ -191,7 +191,7 @@ void trm_net_free(trm_net *net) {
 }
 
 bool trm_config_rotates(const trm_config *c) {
-    return !c->mlp_t && (c->pos_encodings == TRM_POS_ROPE || c->pos_encodings == TRM_POS_ROPE2D);
+    return !c->mlp_t && (c->pos_encodings == TRM_POS_ROPE || trm_config_rope2d(c));
 }
 
 /* RotaryEmbedding of the official code: angle = position / theta^(2i/dim), here over the
@@ -200,7 +200,7 @@ void trm_rope_table(
     float *out, const trm_config *c, int cells, const uint8_t *row, const uint8_t *col) {
     int hd = c->hidden_size / c->num_heads, prefix = c->puzzle_emb_len;
     int width = (int)lround(sqrt(c->seq_len));
-    bool two = c->pos_encodings == TRM_POS_ROPE2D;
+    bool two = trm_config_rope2d(c);
     int dim = two ? hd / 2 : hd;
     for (int s = 0; s < prefix + cells; s++) {
         float *cs = out + (ptrdiff_t)s * hd;
@@ -221,16 +221,17 @@ void trm_rope_table(
 }
 
 bool trm_config_places(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_ROPE2D || trm_config_near(c);
+    return trm_config_rope2d(c) || trm_config_near(c);
 }
 
 bool trm_config_near(const trm_config *c) {
-    return c->pos_encodings == TRM_POS_NEIGHBOURS || c->pos_encodings == TRM_POS_SHIFTS;
+    return c->pos_encodings == TRM_POS_NEIGHBOURS || c->pos_encodings == TRM_POS_SHIFTS ||
+           trm_config_beside(c);
 }
 
 bool trm_config_dense(const trm_config *c) {
     return !c->mlp_t && c->pos_encodings != TRM_POS_UNITS && !trm_config_gated(c) &&
-           !trm_config_near(c);
+           c->pos_encodings != TRM_POS_NEIGHBOURS;
 }
 
 void trm_near_table(
@@ -257,7 +258,7 @@ void trm_places(float *rope, int32_t *near, const trm_config *c, int s, int cell
         memset(rope + (ptrdiff_t)real * hd, 0, (size_t)(s - real) * (size_t)hd * sizeof(float));
     }
     if (near)
-        trm_near_table(near, c, s, cells, row, col);
+        trm_near_table(near, c, s - c->puzzle_emb_len, cells, row, col);
 }
 
 /* _input_embeddings of the official code. */

@@ -67,7 +67,8 @@ typedef struct trm_work {
     float *o, *scores, *dscores, *inv, *tmp, *lse, *dkv;                   /* f32 */
     void *xa, *xa1, *xa2, *qkv, *att, *mix, *gu, *h, *gu_t, *h_t, *p, *ds; /* act */
     void *panels;                                                          /* for trm_rows.outer */
-    void *space;                                                           /* .candidates */
+    void *mixed, *mix_gu; /* shifts beside attention: what is shifted, its gate and up */
+    void *space;          /* .candidates */
     void *block;
     size_t bytes;
 } trm_work;

@@ -44,8 +44,8 @@ static struct place place_of(const trm_work *w, const trm_plan *plan, trm_tape *
 static void rotate(const trm_work *w, void *qkv, int s, const float *rope, float sign) {
     const trm_config *c = w->net->c;
     int hd = c->hidden_size / c->num_heads;
-    int block = c->pos_encodings == TRM_POS_ROPE2D ? hd / 2 : hd;
-    w->net->rows->rope(qkv, s, 3 * c->hidden_size, 2 * c->num_heads, hd, block, rope, sign);
+    int block = trm_config_rope2d(c) ? hd / 2 : hd;
+    w->net->rows->rope(qkv, s, trm_config_mix_in(c), 2 * c->num_heads, hd, block, rope, sign);
 }
 
 /* The sequences of one pass: one with a tape, or several without. */
@@ -291,11 +291,52 @@ static void mix_gated_back(
     rows->swiglu_back(dgu, shifts ? w->mix : dout, s, n);
 }
 
+/* n of each row's channels, from one stride to another. */
+static void copy_channels(const trm_work *w, void *to, size_t to_at, size_t to_ld, const void *from,
+    size_t from_at, size_t from_ld, size_t n, int s) {
+    size_t act = w->net->rows->act_size;
+    for (size_t r = 0; r < (size_t)s; r++)
+        memcpy((char *)to + (r * to_ld + to_at) * act, channel(from, r * from_ld + from_at, act),
+            n * act);
+}
+
+/* Cells take theirs from their neighbours; the positions before the cells keep their own. */
+static void shift_cells(
+    const trm_work *w, const trm_seq *seq, void *to, const void *from, int s, bool back) {
+    int prefix = w->net->c->puzzle_emb_len, n = trm_config_beside(w->net->c);
+    size_t act = w->net->rows->act_size, skip = (size_t)prefix * (size_t)n;
+    memcpy(to, from, skip * act);
+    w->net->rows->shift(
+        (char *)to + skip * act, channel(from, skip, act), seq->near, s - prefix, n, back);
+}
+
+/* The channels of a row that are no attention: of qkv the last 2 n, of its output the last n. */
+static void shifts_beside(trm_work *w, const trm_seq *seq, void *out, const void *qkv, int s) {
+    const trm_config *c = w->net->c;
+    size_t n = (size_t)trm_config_beside(c), d = (size_t)c->hidden_size;
+    copy_channels(w, w->mix_gu, 0, 2 * n, qkv, 3 * d, 3 * d + 2 * n, 2 * n, s);
+    w->net->rows->swiglu(w->mix, (int)n, w->mix_gu, s, (int)n);
+    shift_cells(w, seq, w->mixed, w->mix, s, false);
+    copy_channels(w, out, d, d + n, w->mixed, 0, n, n, s);
+}
+
+static void shifts_beside_back(
+    trm_work *w, const trm_seq *seq, void *dqkv, const void *dout, const void *qkv, int s) {
+    const trm_config *c = w->net->c;
+    size_t n = (size_t)trm_config_beside(c), d = (size_t)c->hidden_size;
+    copy_channels(w, w->mixed, 0, n, dout, d, d + n, n, s);
+    shift_cells(w, seq, w->mix, w->mixed, s, true);
+    copy_channels(w, w->mix_gu, 0, 2 * n, qkv, 3 * d, 3 * d + 2 * n, 2 * n, s);
+    w->net->rows->swiglu_back(w->mix_gu, w->mix, s, (int)n);
+    copy_channels(w, dqkv, 3 * d, 3 * d + 2 * n, w->mix_gu, 0, 2 * n, 2 * n, s);
+}
+
 void trm_attention(
     trm_work *w, const trm_plan *plan, const trm_seq *seq, void *out, const void *qkv, float *lse) {
     const trm_net *net = w->net;
     int heads = net->c->num_heads, s = plan->s, ld = score_stride(s);
     size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)heads, act = net->rows->act_size;
+    size_t wide = (size_t)trm_config_mix_in(net->c), row_out = (size_t)trm_config_mix_out(net->c);
     float scale = 1.0f / sqrtf((float)hd);
     if (trm_config_gated(net->c)) {
         mix_gated(w, seq, out, qkv, s);
@@ -314,14 +355,16 @@ void trm_attention(
             int rows = s - q0 < TRM_QUERY_BLOCK ? s - q0 : TRM_QUERY_BLOCK;
             int tail = rows < TRM_QUERY_BLOCK;
             size_t at = (size_t)h * hd, row = (size_t)q0;
-            net->mm->run(plan->qk[tail], channel(qkv, row * 3 * d + at, act),
+            net->mm->run(plan->qk[tail], channel(qkv, row * wide + at, act),
                 channel(qkv, d + at, act), w->scores);
-            void *mixed = (char *)out + (row * d + at) * act;
+            void *mixed = (char *)out + (row * row_out + at) * act;
             net->rows->softmax(w->p, ld, w->scores, ld, rows, seq->keys, scale, w->tmp,
                 lse ? lse + (ptrdiff_t)h * s + q0 : NULL);
             net->mm->run(plan->pv[tail], w->p, channel(qkv, 2 * d + at, act), mixed);
-            net->rows->scale_rows(mixed, w->tmp, rows, (int)d, (int)hd);
+            net->rows->scale_rows(mixed, w->tmp, rows, (int)row_out, (int)hd);
         }
+    if (trm_config_beside(net->c))
+        shifts_beside(w, seq, out, qkv, s);
 }
 
 /* Copies a head's f32 gradient (s, hd) into its channels of dqkv. */
@@ -337,6 +380,7 @@ static void head_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, c
     int s = plan->s, ld = score_stride(s);
     size_t d = (size_t)net->c->hidden_size, hd = d / (size_t)net->c->num_heads;
     size_t act = net->rows->act_size, at = (size_t)h * hd;
+    size_t wide = (size_t)trm_config_mix_in(net->c), mixed = (size_t)trm_config_mix_out(net->c);
     float scale = 1.0f / sqrtf((float)hd), *dk = w->dkv, *dv = w->dkv + (size_t)s * hd;
     const void *k = channel(qkv, d + at, act), *v = channel(qkv, 2 * d + at, act);
     memset(w->dkv, 0, 2 * (size_t)s * hd * sizeof(float));
@@ -344,20 +388,21 @@ static void head_back(trm_work *w, const trm_plan *plan, int keys, void *dqkv, c
         int rows = s - q0 < TRM_QUERY_BLOCK ? s - q0 : TRM_QUERY_BLOCK;
         int tail = rows < TRM_QUERY_BLOCK;
         size_t row = (size_t)q0;
-        const void *q = channel(qkv, row * 3 * d + at, act);
-        const void *go = channel(dout, row * d + at, act);
+        const void *q = channel(qkv, row * wide + at, act);
+        const void *go = channel(dout, row * mixed + at, act);
         net->mm->run(plan->qk[tail], q, k, w->scores);
         net->rows->softmax_again(
             w->p, ld, w->scores, ld, rows, keys, scale, lse + (ptrdiff_t)h * s + q0);
         net->mm->run(plan->dv[tail], w->p, go, dv);
         net->mm->run(plan->dp[tail], go, v, w->dscores);
-        net->rows->row_dot(w->tmp, channel(att, row * d + at, act), go, rows, (int)d, (int)hd);
+        net->rows->row_dot(
+            w->tmp, channel(att, row * mixed + at, act), go, rows, (int)mixed, (int)hd);
         net->rows->softmax_back(w->ds, ld, w->p, w->dscores, ld, rows, keys, scale, w->tmp);
-        net->mm->run(plan->dq[tail], w->ds, k, (char *)dqkv + (row * 3 * d + at) * act);
+        net->mm->run(plan->dq[tail], w->ds, k, (char *)dqkv + (row * wide + at) * act);
         net->mm->run(plan->dk[tail], w->ds, q, dk);
     }
-    store_head(net->rows, dqkv, dk, s, hd, d + at, 3 * d);
-    store_head(net->rows, dqkv, dv, s, hd, 2 * d + at, 3 * d);
+    store_head(net->rows, dqkv, dk, s, hd, d + at, wide);
+    store_head(net->rows, dqkv, dv, s, hd, 2 * d + at, wide);
 }
 
 void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, void *dqkv,
@@ -379,4 +424,6 @@ void trm_attention_back(trm_work *w, const trm_plan *plan, const trm_seq *seq, v
     }
     for (int h = 0; h < heads; h++)
         head_back(w, plan, seq->keys, dqkv, dout, qkv, att, lse, h);
+    if (trm_config_beside(net->c))
+        shifts_beside_back(w, seq, dqkv, dout, qkv, plan->s);
 }

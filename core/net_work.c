@@ -68,6 +68,11 @@ static void carve_work(trm_work *w, struct carver *k) {
     w->att = carve(k, s * (size_t)trm_config_mix_out(c), act);
     if (c->pos_encodings == TRM_POS_SHIFTS)
         w->mix = carve(k, s * (size_t)trm_config_mix_out(c), act);
+    if (trm_config_beside(c)) {
+        w->mix = carve(k, s * (size_t)trm_config_beside(c), act);
+        w->mixed = carve(k, s * (size_t)trm_config_beside(c), act);
+        w->mix_gu = carve(k, s * 2 * (size_t)trm_config_beside(c), act);
+    }
     if (full) {
         w->scores = carve(k, TRM_QUERY_BLOCK * ld, 4);
         w->p = carve(k, TRM_QUERY_BLOCK * ld, act);
@@ -225,6 +230,7 @@ static void plan_forward(struct maker *k, trm_plan *p) {
 static void plan_attention(struct maker *k, trm_plan *p) {
     const trm_config *c = k->net->c;
     int s = p->s, d = c->hidden_size, hd = d / c->num_heads, ld = (s + 15) / 16 * 16;
+    int wide = trm_config_mix_in(c), mixed = trm_config_mix_out(c);
     int size[2] = {s >= TRM_QUERY_BLOCK ? TRM_QUERY_BLOCK : 0, s % TRM_QUERY_BLOCK};
     for (int i = 0; i < 2; i++) {
         int m = size[i];
@@ -232,27 +238,34 @@ static void plan_attention(struct maker *k, trm_plan *p) {
             continue;
         make(k, &p->qk[i],
             (trm_mm_desc){
-                .m = m, .n = s, .k = hd, .lda = 3 * d, .ldb = 3 * d, .tb = true, .ldc = ld});
+                .m = m, .n = s, .k = hd, .lda = wide, .ldb = wide, .tb = true, .ldc = ld});
         make(k, &p->pv[i],
             (trm_mm_desc){
-                .m = m, .n = hd, .k = s, .lda = ld, .ldb = 3 * d, .ldc = d, .c_act = true});
+                .m = m, .n = hd, .k = s, .lda = ld, .ldb = wide, .ldc = mixed, .c_act = true});
         if (!p->seqs)
             continue;
         make(k, &p->dv[i],
-            (trm_mm_desc){
-                .m = s, .n = hd, .k = m, .lda = ld, .ta = true, .ldb = d, .ldc = hd, .add = true});
+            (trm_mm_desc){.m = s,
+                .n = hd,
+                .k = m,
+                .lda = ld,
+                .ta = true,
+                .ldb = mixed,
+                .ldc = hd,
+                .add = true});
         make(k, &p->dp[i],
-            (trm_mm_desc){.m = m, .n = s, .k = hd, .lda = d, .ldb = 3 * d, .tb = true, .ldc = ld});
+            (trm_mm_desc){
+                .m = m, .n = s, .k = hd, .lda = mixed, .ldb = wide, .tb = true, .ldc = ld});
         make(k, &p->dq[i],
             (trm_mm_desc){
-                .m = m, .n = hd, .k = s, .lda = ld, .ldb = 3 * d, .ldc = 3 * d, .c_act = true});
+                .m = m, .n = hd, .k = s, .lda = ld, .ldb = wide, .ldc = wide, .c_act = true});
         make(k, &p->dk[i],
             (trm_mm_desc){.m = s,
                 .n = hd,
                 .k = m,
                 .lda = ld,
                 .ta = true,
-                .ldb = 3 * d,
+                .ldb = wide,
                 .ldc = hd,
                 .add = true});
     }

@@ -27,6 +27,8 @@ typedef enum trm_pos {
                            position 9 cell + digit - 1; the same SwiGLU, its channels averaged over
                            the nine digits of the cell (first quarter), or the digit's nine cells
                            of the row, column or box. No weight knows a digit from another */
+    TRM_POS_ROPE2D_SHIFTS, /* "rope2d_shifts" (own): rope2d attention and, beside it in the same
+                              layer, shifts of 2 D channels */
 } trm_pos;
 
 /* A frame tells how an ARC pair is shown: [0] a symmetry (0..7), [1..9] the colour (0..9) that
@@ -81,12 +83,16 @@ TRM_API int trm_config_span(const trm_config *c, int cells);
 /* SwiGLU inner widths: of the channel MLP, and of the MLP over positions. */
 TRM_API int trm_config_inner(const trm_config *c);
 TRM_API int trm_config_inner_t(const trm_config *c);
-/* Channels of what mixes positions: what its first product makes of D (3 D queries, keys and
- * values; or 2 Iu of a gated SwiGLU, Iu = 3 D, for candidates 4 D), and what its second reads. */
 TRM_API bool trm_config_candidates(const trm_config *c);
+TRM_API bool trm_config_rope2d(const trm_config *c); /* with or without shifts beside it */
+/* Channels of what mixes positions: what its first product makes of D (3 D queries, keys and
+ * values, or 2 Iu of a gated SwiGLU, Iu = 3 D, for candidates 4 D, or both), and what its second
+ * reads. */
 TRM_API bool trm_config_gated(const trm_config *c); /* unit means, shifts or candidates */
 TRM_API int trm_config_mix_in(const trm_config *c);
 TRM_API int trm_config_mix_out(const trm_config *c);
+TRM_API int trm_config_beside(const trm_config *c); /* those of the second that are shifts beside
+                                                       attention: Iu = 2 D, or 0 */
 TRM_API const char *trm_pos_name(trm_pos p);
 
 #endif

@@ -27,6 +27,9 @@ static const char *const configs[] = {
     "\"pos_encodings\":\"units\"}",
     "{" SMALL "\"seq_len\":144,\"vocab_size\":6,\"inner_size\":96,\"q_mean\":true,"
     "\"packed\":true,\"pos_encodings\":\"shifts\"}",
+    "{" SMALL "\"seq_len\":144,\"vocab_size\":6,\"inner_size\":96,\"packed\":true,"
+    "\"puzzle_emb_ndim\":64,\"puzzle_emb_len\":2,\"num_puzzle_identifiers\":1,"
+    "\"pos_encodings\":\"rope2d_shifts\"}",
     "{" SMALL "\"seq_len\":144,\"vocab_size\":6,\"packed\":true,\"pos_encodings\":\"rope2d\"}",
     /* wide enough for its SwiGLU to go in parts, and for four puzzles to go together */
     "{" SMALL "\"seq_len\":81,\"vocab_size\":11,\"inner_size\":2048,\"q_mean\":true,"

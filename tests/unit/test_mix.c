@@ -31,6 +31,12 @@ static const char *const shifts =
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"shifts\","
     "\"puzzle_emb_ndim\":0,\"q_mean\":true}";
 
+static const char *const beside =
+    "{\"seq_len\":16,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":2,\"H_cycles\":1,"
+    "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"rope2d_shifts\","
+    "\"packed\":true,\"puzzle_emb_ndim\":16,\"puzzle_emb_len\":3,\"num_puzzle_identifiers\":1,"
+    "\"q_mean\":true}";
+
 static const char *const unsat =
     "{\"seq_len\":81,\"vocab_size\":6,\"hidden_size\":16,\"num_heads\":4,\"H_cycles\":1,"
     "\"L_cycles\":2,\"L_layers\":2,\"inner_size\":32,\"pos_encodings\":\"unit_means\","
@@ -317,6 +323,7 @@ static void test_gradients_match_differences(void **state) {
     gradient_matches_differences(small);
     gradient_matches_differences(means);
     gradient_matches_differences(shifts);
+    gradient_matches_differences(beside);
     gradient_matches_differences(unsat);
     gradient_matches_differences(candidates);
 }
