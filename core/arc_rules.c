@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "arc.h"
+#include "arc_objects.h"
 #include "arc_rules.h"
 
 static bool size(trm_arc_grid *out, int rows, int cols) {
@@ -237,11 +238,38 @@ static const struct {
     {"fill-holes", fill_holes, 1},
     {"symmetric", symmetric, 1},
     {"halo", halo, 1},
+    {"largest-only", trm_arc_largest_only, 1},
+    {"largest-to-two", trm_arc_largest_to_two, 1},
+    {"crop-largest", trm_arc_crop_largest, 1},
+    {"drop-specks", trm_arc_drop_specks, 1},
+    {"specks-to-three", trm_arc_specks_to_three, 1},
+    {"hollow", trm_arc_hollow, 1},
+    {"fill-boxes", trm_arc_fill_boxes, 1},
+    {"connect", trm_arc_connect, 1},
+    {"cross", trm_arc_cross, 1},
+    {"drip", trm_arc_drip, 1},
+    {"both-halves", trm_arc_both_halves, 1},
+    {"one-half", trm_arc_one_half, 1},
+    {"commonest", trm_arc_commonest, 1},
+    {"rarest-only", trm_arc_rarest_only, 1},
+    {"negative", trm_arc_negative, 1},
+    {"close-ranks", trm_arc_close_ranks, 1},
+    {"four-times", trm_arc_four_times, 2},
+    {"kaleidoscope", trm_arc_kaleidoscope, 2},
+    {"fractal", trm_arc_fractal, 3},
 };
-enum { N_RULES = sizeof rules / sizeof *rules };
+enum { N_RULES = sizeof rules / sizeof *rules, SECONDS = 8 };
+
+/* What may come after any other rule: mirror, quarter, transpose, exchange, all-to-three, crop,
+ * border, halo. */
+static const int second[SECONDS] = {0, 1, 3, 5, 6, 10, 17, 22};
 
 int trm_arc_rules(void) {
     return N_RULES;
+}
+
+int trm_arc_rules_composed(void) {
+    return N_RULES * (1 + SECONDS);
 }
 
 const char *trm_arc_rule_name(int rule) {
@@ -249,14 +277,40 @@ const char *trm_arc_rule_name(int rule) {
 }
 
 bool trm_arc_rule_apply(trm_arc_grid *out, int rule, const trm_arc_grid *in) {
-    return rules[rule].apply(out, in);
+    trm_arc_grid between;
+    if (rule < N_RULES)
+        return rules[rule].apply(out, in);
+    return rules[rule % N_RULES].apply(&between, in) &&
+           rules[second[rule / N_RULES - 1]].apply(out, &between);
 }
 
-/* Noise of some density and palette, now and then with a few filled rectangles, or within a box
- * on black. */
+int trm_arc_rule_draw(bool composed, trm_rng *rng) {
+    int first = composed ? N_RULES : 0, last = composed ? trm_arc_rules_composed() : N_RULES;
+    return first + (int)trm_rng_below(rng, (uint32_t)(last - first));
+}
+
+/* A few rectangles, lines and cells on black. */
+static void random_objects(trm_arc_grid *g, trm_rng *rng) {
+    uint32_t palette = 1 + trm_rng_below(rng, 5), n = 2 + trm_rng_below(rng, 5);
+    for (uint32_t k = 0; k < n; k++) {
+        uint8_t colour = (uint8_t)(1 + trm_rng_below(rng, palette));
+        int y0 = (int)trm_rng_below(rng, g->rows), x0 = (int)trm_rng_below(rng, g->cols);
+        int h = 1 + (int)trm_rng_below(rng, 4), w = 1 + (int)trm_rng_below(rng, 4);
+        for (int y = y0; y < y0 + h && y < g->rows; y++)
+            for (int x = x0; x < x0 + w && x < g->cols; x++)
+                g->cell[y * g->cols + x] = colour;
+    }
+}
+
+/* Objects, or noise of some density and palette, now and then with a few hollow squares, or within
+ * a box on black. */
 static void random_input(trm_arc_grid *g, int most, trm_rng *rng) {
     uint32_t span = (uint32_t)(most - 1);
     (void)size(g, 2 + (int)trm_rng_below(rng, span), 2 + (int)trm_rng_below(rng, span));
+    if (trm_rng_unit(rng) < 0.4) {
+        random_objects(g, rng);
+        return;
+    }
     uint32_t palette = 1 + trm_rng_below(rng, 5);
     double style = trm_rng_unit(rng), density = style < 0.4 ? 0.3 : 0.2 + 0.8 * trm_rng_unit(rng);
     int y0 = 0, x0 = 0, y1 = g->rows, x1 = g->cols;
@@ -282,10 +336,11 @@ static void random_input(trm_arc_grid *g, int most, trm_rng *rng) {
 }
 
 void trm_arc_rule_pair(trm_arc_pair *out, int rule, int most, trm_rng *rng) {
-    int side = most / rules[rule].enlarges;
+    int side = most / rules[rule % N_RULES].enlarges, longest = most < 6 ? 6 : most;
     for (int tries = 0; tries < 100; tries++) {
         random_input(&out->input, side < 2 ? 2 : side, rng);
-        if (rules[rule].apply(&out->output, &out->input))
+        if (trm_arc_rule_apply(&out->output, rule, &out->input) && out->output.rows <= longest &&
+            out->output.cols <= longest)
             return;
     }
     (void)recolour(&out->output, &out->input, (const uint8_t[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9});

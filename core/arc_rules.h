@@ -1,12 +1,17 @@
-/* Generated tasks of one rule each (mirror, recolour, crop, fall ...), so that a trunk knows
- * what is simple before it meets the real ones. No state; any thread. */
+/* Generated tasks of one rule each (mirror, recolour, crop, fall ...) or of two in turn, so that a
+ * trunk knows what is simple before it meets the real ones. No state; any thread. */
 #ifndef TRM_ARC_RULES_H
 #define TRM_ARC_RULES_H
 
 #include "trm/arc.h"
 
+/* Rules of one step, which have names; and with those of two: rule k n + r, of n rules, is r and
+ * then one of a few others, by k. */
 int trm_arc_rules(void);
+int trm_arc_rules_composed(void);
 const char *trm_arc_rule_name(int rule);
+/* A random one: of one step, or of two. */
+int trm_arc_rule_draw(bool composed, trm_rng *rng);
 /* A random input of sides up to `most` (>= 2) and the rule's output, no longer than `most`
  * where the rule enlarges. Rules speak of colours 1, 2 ...: frames give the other variants. */
 void trm_arc_rule_pair(trm_arc_pair *out, int rule, int most, trm_rng *rng);

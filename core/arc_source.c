@@ -13,6 +13,7 @@ struct trm_arc_source {
     trm_arc_file file; /* the tasks that are left; every pair that has its output */
     uint64_t *excluded;
     size_t n_excluded;
+    int rules; /* rows of the table that they take */
 };
 
 /* --- what is never trained on ------------------------------------------------------------ */
@@ -135,11 +136,12 @@ static int fill(trm_arc_source *s, const char *folder, trm_error *err) {
     drop_excluded(s);
     if (!s->file.n && r->share_rules < 1)
         return trm_fail(err, TRM_E_ARG, "recipe: \"challenges\" gives no tasks to train on");
-    int rows = 1 + trm_arc_rules() + s->file.n;
+    s->rules = r->share_composed > 0 ? trm_arc_rules_composed() : trm_arc_rules();
+    int rows = 1 + s->rules + s->file.n;
     if (r->model.num_puzzle_identifiers < rows)
         return trm_fail(err, TRM_E_ARG,
             "recipe: %d tasks and %d rules need num_puzzle_identifiers of at least %d", s->file.n,
-            trm_arc_rules(), rows);
+            s->rules, rows);
     return TRM_OK;
 }
 
@@ -219,13 +221,13 @@ int trm_arc_source_next(const trm_arc_source *s, int easier, trm_lesson *l, trm_
     trm_arc_frame f;
     int row, most = r->size_max - easier;
     if (trm_rng_unit(&l->rng) < r->share_rules) {
-        int rule = (int)trm_rng_below(&l->rng, (uint32_t)trm_arc_rules());
+        int rule = trm_arc_rule_draw(trm_rng_unit(&l->rng) < r->share_composed, &l->rng);
         trm_arc_rule_pair(&made, rule, most, &l->rng);
         p = &made;
         row = 1 + rule;
     } else {
         p = draw(s, most, &row, &l->rng);
-        row += 1 + trm_arc_rules();
+        row += 1 + s->rules;
     }
     if (!p)
         return trm_fail(err, TRM_E_ARG, "no ARC pair has sides of at most %d", most);

@@ -90,7 +90,8 @@ typedef struct trm_recipe {
     /* ARC data; sizes as for mazes, of the longest side of a pair */
     char challenges[8][512]; /* task files, NAME_challenges.json with NAME_solutions.json */
     char held_out[512];      /* names of tasks never trained on, one a line; beside the recipe */
-    double share_rules;      /* of new puzzles: from generated one-rule tasks */
+    double share_rules;      /* of new puzzles: from generated tasks of one rule */
+    double share_composed;   /* of those: of two rules in turn */
     double share_colours;    /* of new puzzles: shown in exchanged colours */
     double share_moved;      /* of new puzzles: shown anywhere on the canvas */
 } trm_recipe;

@@ -9,7 +9,7 @@ DATA = TESTS / "data/arc"
 MODEL = {"seq_len": 900, "vocab_size": 12, "hidden_size": 32, "num_heads": 2, "H_cycles": 1,
          "L_cycles": 2, "L_layers": 2, "inner_size": 64, "mlp_t": False, "packed": True,
          "pos_encodings": "rope2d", "rope_theta": 100, "frames": True, "puzzle_emb_ndim": 32,
-         "puzzle_emb_len": 11, "num_puzzle_identifiers": 40, "halt_max_steps": 2, "q_mean": True}
+         "puzzle_emb_len": 11, "num_puzzle_identifiers": 64, "halt_max_steps": 2, "q_mean": True}
 PAIR = {"input": [[1, 2]], "output": [[2, 1]]}
 
 

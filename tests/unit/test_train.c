@@ -58,7 +58,7 @@ static const char *const tasks =
     "rules\":1,"
     "\"lr\":0.005,\"model\":{\"seq_len\":900,\"vocab_size\":12,\"hidden_size\":32,\"num_heads\":2,"
     "\"H_cycles\":1,\"L_cycles\":2,\"L_layers\":1,\"inner_size\":64,\"pos_encodings\":\"rope2d\","
-    "\"puzzle_emb_ndim\":32,\"puzzle_emb_len\":11,\"num_puzzle_identifiers\":32,"
+    "\"puzzle_emb_ndim\":32,\"puzzle_emb_len\":11,\"num_puzzle_identifiers\":64,"
     "\"halt_max_steps\":3,\"q_mean\":true,\"packed\":true,\"frames\":true}}";
 
 static trm_trainer *start(const char *recipe, const char *out, bool resume) {
