@@ -16,6 +16,7 @@ enum {
     STEPS = 20000,
     PREDICTIONS = 64,
     LOOK_EVERY = 40, /* training micro-batches between looks at the demonstrations */
+    LAST_LEAST = 80, /* micro-batches at falling rates once all of them came out right */
     SYMMETRIES = 8,
     HELD_OUT = 8,
     ALONE = 160,   /* micro-batches that train the task's embedding alone, or a quarter of all */
@@ -48,8 +49,10 @@ struct trm_arc_run {
     trm_arc_votes votes[TRM_ARC_TESTS];
     double spent;
     int since_look, alone;
-    int *item;       /* of each lesson in an exam, -1 = none */
-    int next, items; /* of the exam; items 0: no exam is on */
+    int64_t last_from, last; /* the last micro-batches of training, 0 = not begun */
+    bool averaged;           /* the model holds its average, optim->ema the weights */
+    int *item;               /* of each lesson in an exam, -1 = none */
+    int next, items;         /* of the exam; items 0: no exam is on */
     int right, held_right, passed;
 };
 
@@ -95,6 +98,7 @@ static void make_recipe(trm_arc_run *r) {
         .beta1 = 0.9,
         .beta2 = 0.95,
         .clip = 1,
+        .ema = 0.98,
         .loss = TRM_SOFTMAX,
         .q_weight = 0.5,
         .puzzle_emb_decay = 1};
@@ -204,8 +208,8 @@ size_t trm_arc_run_bytes(const trm_arc_run *r) {
     size_t floats = r->model->layout.floats * sizeof(float), votes = 0;
     for (int i = 0; i < r->task.tests; i++)
         votes += (size_t)r->votes[i].room * sizeof *r->votes[i].at;
-    /* weights, gradients, two moments; the backend's two copies of the matrices */
-    return 4 * floats + 2 * r->net->bytes + trm_class_bytes(r->class) + votes + sizeof *r +
+    /* weights, gradients, two moments, average; the backend's two copies of the matrices */
+    return 5 * floats + 2 * r->net->bytes + trm_class_bytes(r->class) + votes + sizeof *r +
            (size_t)(r->task.demos + r->task.tests) * sizeof *r->task.pair;
 }
 
@@ -253,6 +257,8 @@ static double trained(const trm_arc_run *r) {
  * follow. */
 static void set_rates(trm_arc_run *r) {
     double fall = 1 - 0.9 * trained(r);
+    if (r->last)
+        fall *= 1 - (double)(r->progress.steps - r->last_from) / (double)r->last;
     r->alone += r->progress.steps < ALONE && trained(r) < 0.25;
     double after = (double)(r->progress.steps - r->alone) / WARM_UP;
     double both = fall * fmin(fmax(after, 0), 1);
@@ -291,7 +297,21 @@ static int train(trm_arc_run *r, trm_error *err) {
 
 /* --- exams: looks at the demonstrations, and predictions --------------------------------- */
 
+/* Exams ask the weights' average, which is steadier than they are. */
+static void exchange_average(trm_arc_run *r) {
+    float *w = r->model->w, *ema = r->optim->ema;
+    for (size_t i = 0; i < r->model->layout.floats; i++) {
+        float keep = w[i];
+        w[i] = ema[i];
+        ema[i] = keep;
+    }
+    r->averaged = !r->averaged;
+    trm_team_run(r->team, refresh, r);
+}
+
 static void begin_exam(trm_arc_run *r, int items) {
+    if (!r->averaged && r->progress.steps)
+        exchange_average(r);
     r->items = items;
     r->next = r->right = r->held_right = 0;
     for (int i = 0; i < r->lessons; i++) {
@@ -303,6 +323,8 @@ static void begin_exam(trm_arc_run *r, int items) {
 }
 
 static void end_exam(trm_arc_run *r) {
+    if (r->averaged)
+        exchange_average(r);
     r->items = r->since_look = 0;
     for (int i = 0; i < r->lessons; i++) {
         trm_lesson *l = trm_class_lesson(r->class, i);
@@ -432,6 +454,10 @@ static void looked(trm_arc_run *r) {
     p->held_out_right = r->held_right;
     bool all = p->reproduced == p->demonstrations && p->held_out_right == p->held_out;
     r->passed = all ? r->passed + 1 : 0;
+    if (r->passed && !r->last) {
+        r->last_from = p->steps;
+        r->last = p->steps / 4 > LAST_LEAST ? p->steps / 4 : LAST_LEAST;
+    }
     end_exam(r);
 }
 
@@ -453,7 +479,8 @@ static int advance(trm_arc_run *r, trm_error *err) {
         if (r->since_look >= LOOK_EVERY)
             begin_exam(r, r->task.demos + r->held_out);
     }
-    if (r->passed >= 2 || trained(r) >= 1)
+    bool over_last = r->last && r->progress.steps - r->last_from >= r->last;
+    if (over_last || trained(r) >= 1)
         trm_arc_run_predict(r);
     return TRM_OK;
 }
