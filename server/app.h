@@ -25,6 +25,7 @@ typedef struct trmd_door {
     uv_timer_t timer;
     int port;
     bool admin;
+    char said[256]; /* the last message of libmicrohttpd */
 } trmd_door;
 
 enum { TRMD_PUBLIC, TRMD_ADMIN, TRMD_DOORS };

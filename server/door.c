@@ -3,6 +3,7 @@
  * and then. Loop thread only. */
 #include <netdb.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "http.h"
 #include "peers.h"
@@ -39,7 +40,18 @@ static int find_address(struct addrinfo **out, const char *host, int number, trm
     return r ? trm_fail(err, TRM_E_ARG, "host %.100s: %s", host, gai_strerror(r)) : TRM_OK;
 }
 
-/* The kernel cuts the backlog down to net.core.somaxconn. */
+/* What libmicrohttpd has to say, such as of requests that are none: before the door is open it is
+ * why it will not be. */
+static void on_message(void *arg, const char *format, va_list args) {
+    trmd_door *d = arg;
+    (void)vsnprintf(d->said, sizeof d->said, format, args);
+    d->said[strcspn(d->said, "\n")] = 0;
+    if (d->http)
+        trmd_log(TRMD_INFO, "http", TRMD_FIELDS(TRMD_STR("detail", d->said)));
+}
+
+/* The kernel cuts the backlog down to net.core.somaxconn. An address that another process listens
+ * at is an error: to share it would be to lose every other client to that one. */
 static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) {
     const trmd_options *o = &d->app->o;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
@@ -50,16 +62,25 @@ static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) 
         {MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)trmd_tls_retrieve},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, TRMD_TLS_PRIORITIES}, {MHD_OPTION_END, 0, NULL}};
     if (where->ai_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
+        flags |= MHD_USE_DUAL_STACK; /* :: is all addresses */
     if (trmd_tls_on())
         flags |= MHD_USE_TLS;
-    return MHD_start_daemon(flags, 0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_SOCK_ADDR,
-        where->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, trmd_http_completed, d->app,
-        MHD_OPTION_NOTIFY_CONNECTION, trmd_peer_notify, d->app, MHD_OPTION_CONNECTION_LIMIT, most,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, each, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((o->idle_timeout_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)64 * 1024, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
+    return MHD_start_daemon(flags, 0, NULL, NULL, trmd_http_handle, d, MHD_OPTION_EXTERNAL_LOGGER,
+        on_message, d, MHD_OPTION_SOCK_ADDR, where->ai_addr, MHD_OPTION_NOTIFY_COMPLETED,
+        trmd_http_completed, d->app, MHD_OPTION_NOTIFY_CONNECTION, trmd_peer_notify, d->app,
+        MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT, each,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((o->idle_timeout_ms + 999) / 1000),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, MHD_OPTION_LISTEN_BACKLOG_SIZE,
         4096u, MHD_OPTION_ARRAY, trmd_tls_on() ? tls : tls + 2, MHD_OPTION_END);
+}
+
+/* libmicrohttpd's sentence ends in the system's reason. */
+static int no_door(const trmd_door *d, const char *host, int port, trm_error *err) {
+    const char *why = strrchr(d->said, ':');
+    return trm_fail(err, TRM_E_IO, "cannot listen on %.100s port %d: %.100s", host, port,
+        why && why[1] ? why + 2
+        : *d->said    ? d->said
+                      : "no reason given");
 }
 
 int trmd_door_open(trmd_app *a, int which, trm_error *err) {
@@ -77,8 +98,7 @@ int trmd_door_open(trmd_app *a, int which, trm_error *err) {
     d->http = listen_at(d, found);
     freeaddrinfo(found);
     if (!d->http)
-        return trm_fail(
-            err, TRM_E_IO, "cannot listen on %.100s port %d: in use or not allowed", host, port);
+        return no_door(d, host, port, err);
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(d->http, MHD_DAEMON_INFO_BIND_PORT);
     d->port = info && info->port ? info->port : port;
     info = MHD_get_daemon_info(d->http, MHD_DAEMON_INFO_EPOLL_FD);

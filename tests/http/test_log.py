@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from support import NEWSPAPER, Server
+from support import NEWSPAPER, Server, read_all
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -35,3 +35,20 @@ class Log(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
+    def test_what_is_no_request_cannot_write_a_line_of_its_own(self):
+        s = Server("--request-timeout-ms", "500")
+        for junk in (b"GET / HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+                     b"\x16\x03\x01 {\"level\":\"error\"}\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5000):
+            with s.connect() as c:
+                try:
+                    c.sendall(junk)
+                    read_all(c)
+                except ConnectionError:
+                    pass
+        s.process.terminate()
+        s.process.wait(60)
+        lines = s.errors().splitlines()
+        s.stop()
+        self.assertIn("http", [json.loads(line)["msg"] for line in lines])
+        self.assertNotIn("error", [json.loads(line)["level"] for line in lines])
+
