@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "healthcheck.h"
 #include "jobs.h"
@@ -13,6 +14,8 @@
 #include "trm/gpu.h"
 
 extern char **environ;
+
+enum { FILES_BESIDE = 256 }; /* the admin door's connections, models, logs, jobs */
 
 static int bad(const trm_error *err) {
     fprintf(stderr, "trmd: %s\n", err->text);
@@ -69,6 +72,22 @@ static void stop(trmd_app *a) {
     trmd_tls_unload();
 }
 
+/* Every connection is an open file, and few systems allow a process thousands before it asks. */
+static void allow_files(const trmd_options *o) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return;
+    rlim_t want = (rlim_t)o->connections + FILES_BESIDE;
+    if (files.rlim_cur < want) {
+        files.rlim_cur = want < files.rlim_max ? want : files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_cur < want)
+        trmd_log(TRMD_WARN, "fewer files may be open than connections",
+            TRMD_FIELDS(TRMD_INT("files", (int64_t)files.rlim_cur),
+                TRMD_INT("connections", o->connections)));
+}
+
 static int serve(trmd_app *a) {
     trm_error err;
     (void)signal(SIGPIPE, SIG_IGN);
@@ -78,6 +97,7 @@ static int serve(trmd_app *a) {
     if (trmd_log_open(2, level < 0 ? TRMD_INFO : (trmd_level)level,
             strcmp(a->o.log_format, "json") == 0, &err))
         return bad(&err);
+    allow_files(&a->o);
     int r = trmd_options_check(&a->o, &err);
     if (!r)
         r = start(a, &err);
