@@ -41,6 +41,7 @@ typedef struct trmd_app {
     bool draining, quiesced;
     int exit_code;
     struct trmd_conn *arriving;               /* requests whose body has not come whole */
+    size_t arriving_bytes;                    /* that bodies hold which are in no queue */
     struct trmd_peer *resting, *last_resting; /* connections between requests; peers.h */
     int calls;                                /* requests suspended or streaming */
     trmd_pool *pool;                          /* the models being served */

@@ -1,5 +1,7 @@
 /* See http.h. The handler is called once with the headers, then with pieces of the body, then
  * with size 0; and once more after each resume. State lives in trmd_conn. */
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +44,12 @@ static void common_headers(trmd_conn *k, struct MHD_Response *r) {
         (void)MHD_add_response_header(r, "Connection", "close");
 }
 
+struct MHD_Response *trmd_response(
+    trmd_conn *k, const void *bytes, size_t size, enum MHD_ResponseMemoryMode mode) {
+    k->sent = strcmp(k->method, "HEAD") == 0 ? 0 : size;
+    return MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, mode);
+}
+
 enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason) {
     if (!r)
         return MHD_NO;
@@ -60,8 +68,7 @@ enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const cha
         (void)trmp_problem_set(&p, 503, "unavailable", NULL, "out of memory");
         return trmd_answer_problem(k, &p);
     }
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *r = trmd_response(k, text, strlen(text), MHD_RESPMEM_MUST_FREE);
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", "application/json");
@@ -70,13 +77,12 @@ enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const cha
 }
 
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
-    static char none[] = "{\"status\":503,\"title\":\"out of memory\"}";
+    static const char none[] = "{\"status\":503,\"title\":\"out of memory\"}";
     trmp_problem shown = *p;
     shown.v2 = strncmp(k->path, "/v2", 3) == 0;
     char *text = trmp_problem_dump(&shown, k->id), number[16];
-    struct MHD_Response *r =
-        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
-             : MHD_create_response_from_buffer(sizeof none - 1, none, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = text ? trmd_response(k, text, strlen(text), MHD_RESPMEM_MUST_FREE)
+                                  : trmd_response(k, none, sizeof none - 1, MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", "application/problem+json");
@@ -94,8 +100,7 @@ enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p) {
 }
 
 enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *bytes, size_t size) {
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = trmd_response(k, bytes, size, MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", type);
@@ -104,13 +109,15 @@ enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *b
 
 /* The request's own id if it is fit to be logged, else one of ours. */
 static void take_headers(trmd_conn *k) {
-    const char *id = header(k, "X-Request-Id"), *trace = header(k, "traceparent");
+    const char *id = header(k, "X-Request-Id"), *trace = header(k, "traceparent"),
+               *agent = header(k, "User-Agent");
     if (id && trmd_request_id_ok(id))
         (void)snprintf(k->id, sizeof k->id, "%s", id);
     else
         trmd_request_id_make(k->id);
     if (trace && trmd_traceparent_ok(trace))
         (void)snprintf(k->traceparent, sizeof k->traceparent, "%s", trace);
+    (void)snprintf(k->agent, sizeof k->agent, "%s", agent ? agent : "");
 }
 
 /* The path of a request that names the whole address, as one to a proxy does. */
@@ -141,6 +148,27 @@ static trmd_conn *conn_new(
     return k;
 }
 
+void trmd_body_free(trmd_conn *k) {
+    k->app->arriving_bytes -= k->room;
+    k->room = 0;
+    free(k->body);
+    k->body = NULL;
+}
+
+/* The bytes of bodies on their way are bounded with those of the requests that wait. */
+static bool grow_body(trmd_conn *k, size_t size) {
+    size_t room = k->room ? k->room * 2 : 4096;
+    while (room < size)
+        room *= 2;
+    char *more = realloc(k->body, room);
+    if (!more)
+        return false;
+    k->app->arriving_bytes += room - k->room;
+    k->body = more;
+    k->room = room;
+    return true;
+}
+
 /* Body bytes are kept up to the limit; what is refused is read on and thrown away, so that
  * the client gets its answer instead of a reset. */
 static enum MHD_Result take_body(trmd_conn *k, const char *data, size_t *size) {
@@ -151,20 +179,20 @@ static enum MHD_Result take_body(trmd_conn *k, const char *data, size_t *size) {
         (void)trmp_problem_set(&k->problem, 413, "too-large", NULL,
             "the body is larger than %lld bytes", (long long)k->app->o.max_body_bytes);
     }
+    if (!k->early && k->size + n > k->room &&
+        !trmd_pool_room(k->app->pool, 0, k->app->arriving_bytes - k->room + k->size + n)) {
+        k->early = true;
+        (void)trmp_problem_set(
+            &k->problem, 429, "queue-full", NULL, "the queue has no room for a body just now");
+        k->problem.retry_after = trmd_pool_retry_after(k->app->pool);
+    }
     if (k->early) {
+        trmd_body_free(k);
         k->discarded += n;
         return k->discarded > TRMD_DISCARD_MAX ? MHD_NO : MHD_YES;
     }
-    if (k->size + n > k->room) {
-        size_t room = k->room ? k->room * 2 : 4096;
-        while (room < k->size + n)
-            room *= 2;
-        char *more = realloc(k->body, room);
-        if (!more)
-            return MHD_NO;
-        k->body = more;
-        k->room = room;
-    }
+    if (k->size + n > k->room && !grow_body(k, k->size + n))
+        return MHD_NO;
     memcpy(k->body + k->size, data, n);
     k->size += n;
     return MHD_YES;
@@ -183,8 +211,7 @@ static enum MHD_Result begin_call(trmd_conn *k) {
         return trmd_answer_problem(k, &p);
     c->conn = k;
     k->call = c;
-    free(k->body);
-    k->body = NULL;
+    trmd_body_free(k);
     if (k->streaming)
         return trmd_answer_stream(k);
     if (k->call->left == 0) /* all remembered */
@@ -243,6 +270,19 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
     return !k->v2[0] && trmd_job_wanted(k) ? trmd_job_post(k) : begin_call(k);
 }
 
+/* The client's address, IPv4 as such also where it came in by IPv6. */
+static const char *client_of(const trmd_conn *k, char out[NI_MAXHOST]) {
+    static const char mapped[] = "::ffff:";
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(k->http, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *from = info ? info->client_addr : NULL;
+    socklen_t size = from && from->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                         : sizeof(struct sockaddr_in);
+    if (!from || getnameinfo(from, size, out, NI_MAXHOST, NULL, 0, NI_NUMERICHOST))
+        return NULL;
+    return strncmp(out, mapped, sizeof mapped - 1) == 0 ? out + sizeof mapped - 1 : out;
+}
+
 static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code) {
     double queue = -1, compute = -1, total = (double)(trmd_now() - k->began) * 1e-9;
     char status[16];
@@ -263,8 +303,11 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
     trmd_observe(k->app->metrics, TRMD_M_REQUEST_SECONDS, k->answered, TRMD_LABELS(kind));
     if (!k->app->o.access_log)
         return;
+    char client[NI_MAXHOST];
     trmd_access a = {.request_id = k->id,
         .traceparent = k->traceparent[0] ? k->traceparent : NULL,
+        .client = client_of(k, client),
+        .user_agent = k->agent[0] ? k->agent : NULL,
         .key = k->key[0] ? k->key : NULL,
         .method = k->method,
         .path = k->path,
@@ -273,6 +316,7 @@ static void log_request(const trmd_conn *k, enum MHD_RequestTerminationCode code
         .status = left ? 499 : k->status,
         .puzzles = k->call ? k->call->n : 0,
         .bytes_in = k->size,
+        .bytes_out = k->sent,
         .queue = queue,
         .compute = compute,
         .total = total};
@@ -296,6 +340,6 @@ void trmd_http_completed(
         trmd_call_leave(k->call);
     trmd_job_left(k);
     free(k->event);
-    free(k->body);
+    trmd_body_free(k);
     free(k);
 }

@@ -13,7 +13,8 @@ typedef struct trmd_conn {
     char path[128];
     char traceparent[64];
     char key[TRMD_KEY_NAME_ROOM];
-    uint64_t began;
+    char agent[96];
+    uint64_t began, sent; /* sent: bytes of the answer's body */
     char *body;
     size_t size, room, discarded;
     bool early, suspended, gone; /* early: `problem` is the answer, the body is discarded */
@@ -45,6 +46,9 @@ enum MHD_Result trmd_http_handle(void *cls, struct MHD_Connection *c, const char
 void trmd_http_completed(
     void *cls, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode code);
 
+/* The body has been read, or will not be. */
+void trmd_body_free(trmd_conn *k);
+
 /* Suspends the connection and watches its socket meanwhile; resumes it. */
 void trmd_conn_suspend(trmd_conn *k);
 void trmd_conn_resume(trmd_conn *k);
@@ -60,6 +64,9 @@ enum MHD_Result trmd_answer_events(trmd_conn *k, MHD_ContentReaderCallback reade
 /* Copies on from k->event and frees it after its last byte. */
 ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room);
 void trmd_stream_end(trmd_conn *k);
+/* A response from bytes, counted for the log. */
+struct MHD_Response *trmd_response(
+    trmd_conn *k, const void *bytes, size_t size, enum MHD_ResponseMemoryMode mode);
 /* Adds the headers that every answer carries, queues r and gives it up. NULL is MHD_NO. */
 enum MHD_Result trmd_send(trmd_conn *k, int status, struct MHD_Response *r, const char *reason);
 

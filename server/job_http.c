@@ -101,8 +101,7 @@ enum MHD_Result trmd_job_post(trmd_conn *k) {
         trmd_ask_free(q);
         return out_of_memory(k);
     }
-    free(k->body);
-    k->body = NULL;
+    trmd_body_free(k);
     return ask(k, q);
 }
 
@@ -136,7 +135,7 @@ static enum MHD_Result accepted(trmd_conn *k, const trmd_job *j) {
     char place[sizeof prefix + TRMD_JOB_ID_ROOM];
     char *text = dump(j, false);
     struct MHD_Response *r =
-        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+        text ? trmd_response(k, text, strlen(text), MHD_RESPMEM_MUST_FREE) : NULL;
     if (!r) {
         free(text);
         return MHD_NO;

@@ -243,8 +243,7 @@ enum MHD_Result trmd_answer_metrics(trmd_conn *k) {
     trmd_gauge_set(a->metrics, TRMD_M_CONNECTIONS, info ? info->num_connections : 0, NULL);
     trmd_gauge_set(a->metrics, TRMD_M_READY, !a->draining && trmd_works(a), NULL);
     char *text = trmd_metrics_render(a->metrics, &size);
-    struct MHD_Response *r =
-        text ? MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE) : NULL;
+    struct MHD_Response *r = text ? trmd_response(k, text, size, MHD_RESPMEM_MUST_FREE) : NULL;
     if (!r) {
         free(text);
         return MHD_NO;

@@ -28,6 +28,7 @@ ssize_t trmd_event_write(trmd_conn *k, char *buffer, size_t room) {
     n = n < room ? n : room;
     memcpy(buffer, k->event->text + k->event_at, n);
     k->event_at += n;
+    k->sent += n;
     if (k->event_at == k->event->size) {
         free(k->event);
         k->event = NULL;

@@ -44,8 +44,7 @@ static const char *const headers[][2] = {
 enum MHD_Result trmd_web_answer(trmd_conn *k, const trmd_web_file *f) {
     const char *have = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "If-None-Match");
     bool same = matches(have, f->etag);
-    struct MHD_Response *r = MHD_create_response_from_buffer(
-        same ? 0 : f->size, (void *)(uintptr_t)f->bytes, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = trmd_response(k, f->bytes, same ? 0 : f->size, MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
     (void)MHD_add_response_header(r, "Content-Type", f->type);

@@ -77,6 +77,40 @@ class Operation(unittest.TestCase):
         self.assertTrue(s.until(lambda: s.metric("trmd_queue_puzzles") == 0))
         self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[0], 200)
 
+    def padded(self, size, now=None):
+        """A request of so many bytes, of which only `now` are sent."""
+        text = json.dumps(LONG).ljust(size)
+        c = self.server.connect()
+        self.addCleanup(c.close)
+        c.sendall((f"POST /v1/sudoku HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                   f"Connection: close\r\nContent-Length: {size}\r\n\r\n{text[:now]}").encode())
+        return c, text[now:].encode() if now else b""
+
+    def test_bytes_that_wait_are_bounded(self):
+        s = self.start("--queue-bytes", "60000", "--max-body-bytes", "40000")
+        first, _ = self.padded(40000)
+        self.assertTrue(s.until(lambda: s.metric("trmd_queue_bytes") == 40000))
+        answer = read_all(self.padded(40000)[0])
+        self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)
+        self.assertIn(b"\r\nRetry-After: ", answer)
+        self.assertEqual(s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[0], 200)
+        first.close()
+        self.assertTrue(s.until(lambda: s.metric("trmd_queue_bytes") == 0))
+        self.assertEqual(s.post("/v1/sudoku", json.dumps({"puzzle": NEWSPAPER}).ljust(40000))[0], 200)
+
+    def test_bodies_that_are_never_sent_to_their_end_are_bounded_too(self):
+        s = self.start("--queue-bytes", "60000", "--max-body-bytes", "40000")
+        held = [self.padded(40000, 20000)[0] for _ in range(2)]
+        def refused():
+            c, rest = self.padded(40000, 39000)
+            c.sendall(rest)
+            return read_all(c).startswith(b"HTTP/1.1 429 ")
+        self.assertTrue(s.until(refused))
+        for c in held:
+            c.close()
+        body = json.dumps({"puzzle": NEWSPAPER}).ljust(40000)
+        self.assertTrue(s.until(lambda: s.post("/v1/sudoku", body)[0] == 200))
+
     def test_easy_puzzles_pass_hard_ones(self):
         s = self.start("--slots", "2")
         hard = [raw_post(s, {"puzzle": puzzle, "max_steps": 8, "attempts": 1000, "halt": "fixed", "deadline_ms": 600000})
