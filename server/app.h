@@ -50,9 +50,9 @@ typedef struct trmd_app {
     uint64_t reloads;                   /* finished */
     struct trmd_conn *waiting;          /* for the end of a reload */
     trmd_metrics *metrics;
-    trmd_auth *auth; /* NULL = no keys asked for */
-    trmd_ratelimit *limit;
-    trmd_cache *cache; /* NULL = none */
+    trmd_auth *auth;       /* NULL = no keys asked for */
+    trmd_ratelimit *limit; /* grants all where no limit is set */
+    trmd_cache *cache;     /* NULL = none */
     struct trmd_mailbox *mailbox;
     struct trmd_jobs *jobs;
     int argc;
@@ -78,6 +78,8 @@ void trmd_door_close(trmd_door *d);
 
 /* models.c: loads the models in the calling thread; at the start. */
 int trmd_models_start(trmd_app *a, trm_error *err);
+/* Can they be read? For --check-config. */
+int trmd_models_check(const trmd_app *a, trm_error *err);
 /* Loads and tests them anew on a thread of its own; then the loop thread swaps them in, if
  * they are good and not the same, and calls trmd_reloaded(). */
 void trmd_models_reload(trmd_app *a);

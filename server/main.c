@@ -32,7 +32,7 @@ static int start(trmd_app *a, trm_error *err) {
         r = trmd_mailbox_new(&a->mailbox, &a->async, err);
     if (!r && a->o.api_keys_file[0])
         r = trmd_auth_open(&a->auth, a->o.api_keys_file, err);
-    if (!r && a->o.rate_limit > 0)
+    if (!r) /* a reload may set a limit where there was none */
         r = trmd_ratelimit_new(&a->limit, a->o.rate_limit, a->o.rate_burst, 65536, err);
     if (!r && a->o.cache_entries > 0)
         r = trmd_cache_new(&a->cache, a->o.cache_entries, err);
@@ -140,8 +140,10 @@ int main(int argc, char **argv) {
         puts("trmd " TRM_VERSION);
         break;
     case TRMD_CHECK_CONFIG:
-        r = trmd_options_check(&app.o, &err) || trmd_options_print(&app.o, stdout, &err) ? bad(&err)
-                                                                                         : 0;
+        r = trmd_options_check(&app.o, &err) || trmd_models_check(&app, &err) ||
+                    trmd_options_print(&app.o, stdout, &err)
+                ? bad(&err)
+                : 0;
         break;
     case TRMD_HEALTHCHECK:
         r = trmd_healthcheck(&app.o);

@@ -123,6 +123,14 @@ static int load(trmd_pool **out, trmd_app *a, trm_error *err) {
     return r;
 }
 
+int trmd_models_check(const trmd_app *a, trm_error *err) {
+    trm_model *model[TRMD_MODELS];
+    int n, r = load_models(a, model, &n, err);
+    for (int i = 0; i < n; i++)
+        trm_model_free(model[i]);
+    return r;
+}
+
 int trmd_models_start(trmd_app *a, trm_error *err) {
     return load(&a->pool, a, err);
 }

@@ -346,7 +346,7 @@ static int split_flag(
         *value = equals + 1;
         return 1;
     }
-    if (*row && (*row)->kind == OPTION_BOOL && (i + 1 == argc || truth(argv[i + 1]) < 0))
+    if (*row && (*row)->kind == OPTION_BOOL && (i + 1 == argc || argv[i + 1][0] == '-'))
         return 1;
     if (i + 1 == argc)
         return trm_fail(err, TRM_E_ARG, "%.200s: needs a value", argv[i]);

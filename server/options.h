@@ -28,7 +28,7 @@ typedef enum trmd_action {
     TRMD_SHOW_HELP_MARKDOWN, /* --help-markdown */
     TRMD_SHOW_VERSION,       /* --version */
     TRMD_CHECK_CONFIG,       /* --check-config */
-    TRMD_HEALTHCHECK,        /* --healthcheck: ask the daemon at host:port whether it lives */
+    TRMD_HEALTHCHECK,        /* --healthcheck: ask the daemon at host:port whether it is ready */
 } trmd_action;
 
 /* Strings are never NULL: "" is "not set". Times are milliseconds. */
@@ -103,6 +103,8 @@ void trmd_options_free(trmd_options *o);
 /* The checks that look outside: are the named files there and well-formed, is the backend one
  * this build has, do the limits fit each other. For start and --check-config. */
 int trmd_options_check(const trmd_options *o, trm_error *err);
+/* Of these the last: all that a reload can get wrong. */
+int trmd_options_check_limits(const trmd_options *o, trm_error *err);
 
 /* SIGHUP: `fresh` was parsed from the same argv and environment, and a changed file. Moves the
  * reloadable values (marked so in --help) into o and frees fresh. `left` receives, as one

@@ -37,8 +37,22 @@ static int needs_file(const trmd_options *o, size_t at, const char *path, trm_er
     return wrong(o, at, err, why);
 }
 
-static int check_files(const trmd_options *o, trm_error *err) {
+static int check_state_dir(const trmd_options *o, trm_error *err) {
     struct stat st;
+    char why[300];
+    const char *dir = o->state_dir;
+    errno = 0;
+    bool found = stat(dir, &st) == 0, folder = found && S_ISDIR(st.st_mode);
+    if (folder && access(dir, R_OK | W_OK | X_OK) == 0)
+        return TRM_OK;
+    (void)snprintf(why, sizeof why, "%.200s: %s", dir,
+        !found   ? strerror(errno)
+        : folder ? "this user may not write there"
+                 : "is not a directory");
+    return wrong(o, AT(state_dir), err, why);
+}
+
+static int check_files(const trmd_options *o, trm_error *err) {
     int r = TRM_OK;
     for (int i = 0; i < o->model.n && !r; i++)
         r = needs_file(o, AT(model), o->model.at[i], err);
@@ -46,11 +60,16 @@ static int check_files(const trmd_options *o, trm_error *err) {
         r = needs_file(o, AT(tls_cert), o->tls_cert, err);
     if (!r && *o->tls_key)
         r = needs_file(o, AT(tls_key), o->tls_key, err);
-    if (!r && *o->state_dir && (stat(o->state_dir, &st) || !S_ISDIR(st.st_mode)))
-        r = wrong(o, AT(state_dir), err, "is not a directory");
-    if (!r && *o->state_dir && access(o->state_dir, R_OK | W_OK | X_OK))
-        r = wrong(o, AT(state_dir), err, "this user may not write there");
+    if (!r && *o->state_dir)
+        r = check_state_dir(o, err);
     return r;
+}
+
+/* Both doors cannot have one. */
+static int check_address(const trmd_options *o, trm_error *err) {
+    return o->port > 0 && o->port == o->admin_port && strcmp(o->host, o->admin_host) == 0
+               ? wrong(o, AT(admin_port), err, "is the public address")
+               : TRM_OK;
 }
 
 static int check_tls(const trmd_options *o, trm_error *err) {
@@ -81,7 +100,7 @@ static int check_backend(const trmd_options *o, trm_error *err) {
     return wrong(o, AT(backend), err, why);
 }
 
-static int check_limits(const trmd_options *o, trm_error *err) {
+int trmd_options_check_limits(const trmd_options *o, trm_error *err) {
     if (o->deadline_ms > o->max_deadline_ms)
         return wrong(o, AT(deadline_ms), err, "is longer than max_deadline_ms");
     if (o->arc_deadline_ms > o->max_deadline_ms)
@@ -119,7 +138,9 @@ static int check_keys(const trmd_options *o, trm_error *err) {
 }
 
 int trmd_options_check(const trmd_options *o, trm_error *err) {
-    int r = check_limits(o, err);
+    int r = trmd_options_check_limits(o, err);
+    if (!r)
+        r = check_address(o, err);
     if (!r)
         r = check_backend(o, err);
     if (!r)

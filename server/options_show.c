@@ -14,7 +14,7 @@ static const struct {
     {"--config FILE", "JSON object with any of the keys below; also TRMD_CONFIG."},
     {"--check-config", "Check everything, print the effective configuration and exit: 0 if it "
                        "is good, 2 if not."},
-    {"--healthcheck", "Ask the daemon at host and port whether it lives; exit 0 if so, else 1."},
+    {"--healthcheck", "Ask the daemon at host and port whether it is ready; exit 0 if so, else 1."},
     {"--help", "This text."},
     {"--help-markdown", "This text as a Markdown table."},
     {"--version", "The version."},

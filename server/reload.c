@@ -30,14 +30,17 @@ static int reload_config(trmd_app *a, trm_error *err) {
     trmd_options fresh;
     char left[512];
     int r = trmd_options_parse(&fresh, a->argc, a->argv, environ, err);
+    if (!r && trmd_options_check_limits(&fresh, err)) {
+        trmd_options_free(&fresh);
+        r = TRM_E_ARG;
+    }
     count(a, "config", r);
     if (r)
         return r;
     trmd_options_reload(&a->o, &fresh, left, sizeof left);
     int level = trmd_level_named(a->o.log_level);
     trmd_log_set(level < 0 ? TRMD_INFO : (trmd_level)level, strcmp(a->o.log_format, "json") == 0);
-    if (a->limit)
-        trmd_ratelimit_set(a->limit, a->o.rate_limit, a->o.rate_burst);
+    trmd_ratelimit_set(a->limit, a->o.rate_limit, a->o.rate_burst);
     if (left[0])
         trmd_log(TRMD_WARN, "only a restart applies what has changed",
             TRMD_FIELDS(TRMD_STR("options", left)));

@@ -2,6 +2,7 @@
 import json
 import pathlib
 import subprocess
+import tempfile
 import unittest
 
 from support import TRMD
@@ -46,6 +47,12 @@ class Reference(unittest.TestCase):
             done = says("--check-config", *args)
             self.assertEqual((done.returncode, done.stdout), (2, ""), args)
             self.assertIn(place, done.stderr)
+        with tempfile.NamedTemporaryFile() as f:  # a file that is there is not a model yet
+            f.write(b"not a model")
+            f.flush()
+            done = says("--check-config", "--model", f.name)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(f.name, done.stderr)
         done = says("--check-config", env={"TRMD_PORT": "x"})
         self.assertIn("TRMD_PORT", done.stderr)
 

@@ -132,6 +132,7 @@ static void truth_is_said_in_many_ways(void **state) {
     assert_int_equal(o.port, 1);
     trmd_options_free(&o);
     refuse(ARGV("--access-log=maybe"), NULL, "--access-log: 'maybe' is neither true nor false");
+    refuse(ARGV("--access-log", "maybe"), NULL, "--access-log: 'maybe' is neither true nor false");
 }
 
 static void the_highest_source_replaces_a_list_whole(void **state) {
@@ -346,7 +347,10 @@ static void checks_look_outside(void **state) {
     check(ARGV("--backend=reference"), NULL);
     check(ARGV("--model=/nowhere/m"), "--model: /nowhere/m: No such file");
     check(ARGV("--model=/tmp"), "--model: /tmp: not a regular file");
-    check(ARGV("--state-dir=/nowhere"), "--state-dir: is not a directory");
+    check(ARGV("--state-dir=/nowhere"), "--state-dir: /nowhere: No such file");
+    check(ARGV("--state-dir=/dev/null"), "--state-dir: /dev/null: is not a directory");
+    check(ARGV("--port=81", "--admin-port=81"), "--admin-port: is the public address");
+    check(ARGV("--port=81", "--admin-port=81", "--host=::1"), NULL);
     check(ARGV("--state-dir=/tmp"), NULL);
     check(ARGV("--tls-key=/nowhere/k"), "--tls-key: /nowhere/k: No such file");
     check(ARGV("--tls-key=/etc/passwd"), "--tls-key: needs tls_cert as well");
