@@ -150,6 +150,15 @@ class Operation(unittest.TestCase):
         self.assertIsNotNone(s.process.wait(PATIENCE))
         busy.close()
 
+    def test_work_that_outlasts_the_drain_is_given_up(self):
+        s = self.start("--drain-timeout-ms", "300")
+        busy = raw_post(s, LONG)
+        self.assertTrue(s.until(lambda: s.metric("trmd_requests_in_flight") >= 2))
+        s.process.send_signal(signal.SIGTERM)
+        self.assertEqual(s.process.wait(PATIENCE), 1)
+        self.assertNotIn(b"200 OK", read_all(busy))
+        busy.close()
+
     def test_not_ready_while_draining(self):
         s = self.start("--drain-delay-ms", "6000")
         self.assertEqual(s.request("GET", "/readyz")[0], 200)
