@@ -2,12 +2,14 @@
 import csv
 import json
 import pathlib
+import random
 import subprocess
 import tempfile
 import threading
 import unittest
 
-from support import EXTREME, TRM, Server, valid
+import truths
+from support import EXTREME, SANITIZED, TRM, Server, valid
 
 PUZZLES = pathlib.Path(__file__).resolve().parents[1] / "data" / "puzzles"
 # Three steps of training: weights that are all but random.
@@ -74,6 +76,53 @@ class Truth(unittest.TestCase):
                     solved += 1
         self.assertGreater(solved, 10 * len(runs))
 
+    def sample(self):
+        """Puzzles of each public set as (kind, question, answer): small files of them, and images."""
+        rng, share = random.Random(8), 4 if SANITIZED else 1
+        mazes = subprocess.run([TRM, "gen", "maze", "--count", str(80 // share), "--size", "4-14", "--seed", "8"],
+                               capture_output=True, text=True, check=True).stdout
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as f:
+            f.write(mazes)
+            f.flush()
+            items = truths.puzzles_of(f.name)
+        for name, n in (("sudoku-everyday.csv", 200), ("sudoku-extreme.csv", 24), ("sudoku-17-clue.txt", 24),
+                        ("sudoku-forum-hardest.txt", 24), ("maze-hard.csv", 12)):
+            found = truths.puzzles_of(PUZZLES / name)
+            items += [truths.image(rng, found[i % len(found)]) for i in range(n // share)]
+        return items
+
+    def test_hundreds_of_every_public_set_in_any_company(self):
+        items = self.sample()
+        s = Server("--coalesce", "false", kinds=("sudoku", "maze"))
+        self.addCleanup(s.stop)
+        one, bad = truths.company(s, items, 1)
+        s.stop()
+        s = Server("--slots", "6", kinds=("sudoku", "maze"))
+        self.addCleanup(s.stop)
+        other, more = truths.company(s, items, 2, clients=2, most=40)
+        self.assertEqual(bad + more, [])
+        self.assertEqual(len(set(one) & set(i[:2] for i in items)), len(set(i[:2] for i in items)))
+        self.assertEqual(truths.differing(items, one, other)[0], [])
+        for answers in (one, other):
+            self.assertGreater(sum(answers[i[:2]]["verified"] for i in items), 0.9 * len(items))
+
+    def test_the_rules_written_again_see_what_is_untrue(self):
+        kind, question, answer = truths.puzzles_of(PUZZLES / "sudoku-everyday.csv")[0]
+        a = {"kind": "sudoku", "status": "solved", "verified": True, "solution": answer}
+        self.assertIsNone(truths.wrong((kind, question, answer), a))
+        other = answer.translate(str.maketrans("12", "21"))
+        for change in ({"solution": other}, {"verified": False}, {"status": "unsolved"}, {"kind": "maze"},
+                       {"verified": False, "status": "unsolved"}):
+            self.assertIsNotNone(truths.wrong((kind, question, answer), {**a, **change}), change)
+        self.assertIsNotNone(truths.wrong((kind, "." * 81, answer), {**a, "solution": other}))
+        b = {"kind": "maze", "status": "solved", "verified": True, "solution": "So#\n#o \n G#", "optimal": True,
+             "path": [[0, 0], [0, 1], [1, 1], [2, 1]], "length": 3}
+        maze = ("maze", b["solution"].replace("o", " "), None)
+        self.assertIsNone(truths.wrong(maze, b))
+        for change in ({"solution": "So#\n#oo\n G#"}, {"solution": "So \n#o \n G#"}, {"solution": "S #\n#o \n G#"},
+                       {"optimal": False}, {"length": 4}, {"path": b["path"][1:]}, {"verified": False}):
+            self.assertIsNotNone(truths.wrong(maze, {**b, **change}), change)
+
     def test_what_the_model_cannot_solve_nobody_solves_for_it(self):
         with tempfile.TemporaryDirectory() as folder:
             at = pathlib.Path(folder)
@@ -81,8 +130,9 @@ class Truth(unittest.TestCase):
             subprocess.run([TRM, "train", at / "r.json", "--out", at / "m", "--threads", "1"],
                            check=True, capture_output=True)
             s = self.start("--model", str(at / "m" / "model.safetensors"))
-            for puzzle, answer in questions("sudoku-everyday.csv", 10):
-                a = s.post("/v1/sudoku", {"puzzle": puzzle, "attempts": 8})[2]
+            known = questions("sudoku-everyday.csv", 40) + questions("sudoku-extreme.csv", 40)
+            answers = self.all_at_once(s, [puzzle for puzzle, _ in known], attempts=8)
+            for a, (_, answer) in zip(answers, known):
                 self.assertEqual((a["status"], a["verified"]), ("unsolved", False))
                 self.assertNotEqual(a["solution"], answer)
 
