@@ -261,17 +261,24 @@ static int take_directory(struct sqlite_store *s, const char *dir, trm_error *er
         return trm_fail(err, TRM_E_IO, "state_dir: %.200s: %s", path, strerror(errno));
     if (flock(s->lock, LOCK_EX | LOCK_NB))
         return trm_fail(err, TRM_E_IO, "state_dir: %.200s is in use by another daemon", dir);
+    int fd = open(s->place, O_CREAT | O_RDWR | O_CLOEXEC, 0600); /* SQLite's own would be for all */
+    if (fd < 0)
+        return trm_fail(err, TRM_E_IO, "state_dir: %.200s: %s", s->place, strerror(errno));
+    (void)close(fd);
     return TRM_OK;
 }
 
-static int version(sqlite3 *db) {
+static int version(struct sqlite_store *s, int *out, trm_error *err) {
     sqlite3_stmt *q;
-    int n = -1;
-    if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &q, NULL) == SQLITE_OK &&
-        sqlite3_step(q) == SQLITE_ROW)
-        n = sqlite3_column_int(q, 0);
+    int r = sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &q, NULL);
+    if (r == SQLITE_OK)
+        r = sqlite3_step(q);
+    if (r == SQLITE_ROW)
+        *out = sqlite3_column_int(q, 0);
+    else
+        (void)failed(s, "cannot find the version of the tables", err);
     (void)sqlite3_finalize(q);
-    return n;
+    return r == SQLITE_ROW ? TRM_OK : TRM_E_IO;
 }
 
 static int execute(struct sqlite_store *s, const char *sql, const char *what, trm_error *err) {
@@ -295,7 +302,10 @@ static int prepare(struct sqlite_store *s, trm_error *err) {
     int r = execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", "cannot open", err);
     if (r)
         return r;
-    int found = version(s->db);
+    int found = 0;
+    r = version(s, &found, err);
+    if (r)
+        return r;
     if (found == 0)
         r = execute(s, schema, "cannot make the tables", err);
     else if (found != SCHEMA)

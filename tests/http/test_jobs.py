@@ -232,13 +232,23 @@ class Jobs(unittest.TestCase):
         with open(os.path.join(rotten, "jobs.sqlite"), "w") as f:
             f.write("this is no database " * 100)
         os.chmod(locked, stat.S_IRUSR | stat.S_IXUSR)
-        cases = [(os.path.join(self.state.name, "nowhere"), "not a directory"), (rotten, "not a database")]
+        cases = [(os.path.join(self.state.name, "nowhere"), "No such file"), (rotten, "not a database")]
         if os.geteuid() != 0:
             cases.append((locked, "may not write"))
         for path, why in cases:
             r = subprocess.run([TRMD, "--port", "0", "--state-dir", path], capture_output=True, text=True, timeout=60)
             self.assertEqual(r.returncode, 2, path)
             self.assertIn(why, r.stderr)
+
+    def test_what_is_on_disk_is_the_daemons_alone(self):
+        before = os.umask(0o022)
+        self.addCleanup(os.umask, before)
+        self.start("--state-dir", self.state.name)
+        self.reaches(self.submit({"puzzle": NEWSPAPER}), "done")
+        names = os.listdir(self.state.name)
+        self.assertIn("jobs.sqlite", names)
+        for name in names:
+            self.assertEqual(os.stat(os.path.join(self.state.name, name)).st_mode & 0o077, 0, name)
 
     def test_full_disk_is_an_error_not_an_end(self):
         s = self.start("--state-dir", self.state.name)
