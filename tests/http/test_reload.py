@@ -176,41 +176,6 @@ class Reload(unittest.TestCase):
         self.assertIn("max_puzzles_per_request", problem["detail"])
         self.assertEqual(s.post("/v1/sudoku", many)[0], 200)
 
-    def test_limits_that_do_not_fit_each_other_are_refused_as_at_the_start(self):
-        config = pathlib.Path(self.folder.name) / "limits.json"
-        config.write_text("{}")
-        s = self.start("--config", str(config))
-        config.write_text('{"attempts": 2000}')  # more than max_attempts
-        status, problem = self.reload()
-        self.assertEqual(status, 422)
-        self.assertIn("attempts", problem["detail"])
-        self.assertEqual(json.loads(s.admin("GET", "/admin/config")[2])["attempts"], 0)
-        self.assertEqual(self.solve(), SOLUTION)
-
-    def test_a_rate_limit_can_be_set_where_there_was_none_and_taken_away(self):
-        config = pathlib.Path(self.folder.name) / "rate.json"
-        config.write_text("{}")
-        s = self.start("--config", str(config))
-        ask = lambda: [s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[0] for _ in range(3)]
-        self.assertEqual(ask(), [200] * 3)
-        config.write_text('{"rate_limit": 0.001, "rate_burst": 1}')
-        self.assertEqual(self.reload()[0], 200)
-        self.assertEqual(ask(), [200, 429, 429])
-        config.write_text("{}")
-        self.assertEqual(self.reload()[0], 200)
-        self.assertEqual(ask(), [200] * 3)
-
-    def test_what_another_model_has_answered_is_not_remembered(self):
-        s = self.start("--cache-entries", "10")
-        hits = lambda: s.metric('trmd_cache_total{result="hit"}')
-        for _ in range(2):
-            self.assertEqual(self.solve(), SOLUTION)
-        self.assertEqual(hits(), 1)
-        self.put(self.two)
-        self.assertEqual(self.reload()[0], 200)
-        self.assertEqual((self.solve(), hits()), (SOLUTION, 1))
-        self.assertEqual((self.solve(), hits()), (SOLUTION, 2))
-
     def test_the_admin_door_is_for_admins(self):
         s = self.start()
         for path in ("/livez", "/readyz", "/metrics", "/v1/models"):

@@ -1,10 +1,13 @@
 """Equal puzzles are computed once, in flight and afterwards, and nobody can tell but by the time."""
 import csv
 import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import unittest
 
-from support import EXTREME, NEWSPAPER, SOLUTION, TESTS, Server, variants
+from support import EXTREME, NEWSPAPER, SOLUTION, TESTS, TRM, Server, shipped, variants
 
 LONG = {"max_steps": 1000, "attempts": 100, "halt": "fixed"}
 
@@ -143,6 +146,19 @@ class Sharing(unittest.TestCase):
             a = s.post("/v1/sudoku", {"puzzle": EXTREME, "max_steps": n, "attempts": 1, "halt": "fixed"})[2]
             self.assertEqual(a["steps"], n)
         self.assertEqual(s.metric('trmd_cache_total{result="hit"}'), 1)
+
+    def test_what_another_model_has_answered_is_not_remembered(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        model = os.path.join(folder.name, "sudoku.safetensors")
+        shutil.copy(shipped("sudoku"), model)
+        s = self.start("--cache-entries", "10", "--model", model, "--admin-port", "0")
+        solved = lambda: (s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]["solution"],
+                          s.metric('trmd_cache_total{result="hit"}'))
+        self.assertEqual([solved() for _ in range(2)], [(SOLUTION, 0), (SOLUTION, 1)])
+        subprocess.run([TRM, "import", shipped("sudoku"), "-o", model, "--dtype", "int8"], check=True, capture_output=True)
+        self.assertEqual(s.admin("POST", "/admin/reload")[0], 200)
+        self.assertEqual([solved() for _ in range(2)], [(SOLUTION, 1), (SOLUTION, 2)])
 
 
 if __name__ == "__main__":

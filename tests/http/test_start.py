@@ -1,10 +1,14 @@
-"""What an operator meets at the start: an address that is taken, both families of addresses, few files."""
+"""What an operator meets at the start and when settings change: an address that is taken, both families
+of addresses, few files, limits that do not fit each other."""
+import json
+import pathlib
 import resource
 import socket
 import subprocess
+import tempfile
 import unittest
 
-from support import PATIENCE, TRMD, Server, shipped
+from support import NEWSPAPER, PATIENCE, TRMD, Server, shipped
 
 
 class Start(unittest.TestCase):
@@ -60,6 +64,37 @@ class Start(unittest.TestCase):
             s.process.terminate()
             s.process.wait(PATIENCE)
             self.assertEqual("fewer files may be open" in s.errors(), most < connections + 256)
+
+    def configured(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        config = pathlib.Path(folder.name) / "config.json"
+        config.write_text("{}")
+        s = self.start("--config", str(config), "--admin-port", "0")
+
+        def put(settings):
+            config.write_text(settings)
+            status, _, data = s.admin("POST", "/admin/reload")
+            return status, json.loads(data).get("detail")
+        return s, put
+
+    def test_limits_that_do_not_fit_each_other_are_refused_at_a_reload_too(self):
+        s, put = self.configured()
+        status, why = put('{"attempts": 2000}')  # more than max_attempts
+        self.assertEqual(status, 422)
+        self.assertIn("attempts", why)
+        self.assertEqual(json.loads(s.admin("GET", "/admin/config")[2])["attempts"], 0)
+        self.assertEqual(put('{"attempts": 2}')[0], 200)
+        self.assertEqual(json.loads(s.admin("GET", "/admin/config")[2])["attempts"], 2)
+
+    def test_a_rate_limit_can_be_set_where_there_was_none_and_taken_away(self):
+        s, put = self.configured()
+        ask = lambda: [s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[0] for _ in range(3)]
+        self.assertEqual(ask(), [200] * 3)
+        self.assertEqual(put('{"rate_limit": 0.001, "rate_burst": 1}')[0], 200)
+        self.assertEqual(ask(), [200, 429, 429])
+        self.assertEqual(put("{}")[0], 200)
+        self.assertEqual(ask(), [200] * 3)
 
 
 if __name__ == "__main__":
