@@ -254,25 +254,47 @@ static void mean_row(float *out, const float *table, int rows, int n) {
         out[k] /= (float)used;
 }
 
-int trm_arc_trunk(trm_model **out, const trm_model *m, int cells, trm_error *err) {
-    trm_config c = m->config;
+/* The weights with a table of so many rows, each the mean of m's. */
+static int with_table(trm_model **out, const trm_model *m, const trm_config *c, trm_error *err) {
     trm_rng rng;
     trm_model *t;
-    c.seq_len = cells;
-    c.num_puzzle_identifiers = 1;
     trm_rng_seed(&rng, 0);
-    int r = trm_model_new(&t, &c, &rng, err);
+    int r = trm_model_new(&t, c, &rng, err);
     if (r)
         return r;
     for (int i = 0; i < t->layout.count; i++) {
         const trm_param *p = &t->layout.param[i];
         const float *from = trm_model_weight(m, p->role, p->layer);
         float *to = t->w + p->offset;
-        if (p->role == TRM_W_PUZZLE)
-            mean_row(to, from, m->config.num_puzzle_identifiers, p->cols);
-        else
-            memcpy(to, from, (size_t)p->rows * (size_t)p->cols * sizeof *to);
+        size_t row = (size_t)p->cols * sizeof *to;
+        if (p->role != TRM_W_PUZZLE) {
+            memcpy(to, from, (size_t)p->rows * row);
+            continue;
+        }
+        mean_row(to, from, m->config.num_puzzle_identifiers, p->cols);
+        for (int k = 1; k < p->rows; k++)
+            memcpy(to + (ptrdiff_t)k * p->cols, to, row);
     }
     *out = t;
     return TRM_OK;
+}
+
+int trm_arc_trunk(trm_model **out, const trm_model *m, int cells, trm_error *err) {
+    trm_config c = m->config;
+    c.seq_len = cells;
+    c.num_puzzle_identifiers = 1;
+    return with_table(out, m, &c, err);
+}
+
+int trm_arc_init(trm_model **out, const char *path, const trm_config *c, trm_error *err) {
+    trm_config one = *c;
+    trm_model *trunk;
+    trm_error other;
+    int r = trm_model_open(out, path, c, err);
+    one.num_puzzle_identifiers = 1;
+    if (r != TRM_E_FORMAT || trm_model_open(&trunk, path, &one, &other))
+        return r;
+    r = with_table(out, trunk, c, err);
+    trm_model_free(trunk);
+    return r;
 }

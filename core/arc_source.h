@@ -25,5 +25,8 @@ void trm_arc_frame_code(uint8_t code[TRM_FRAME_CODE], const trm_arc_frame *f,
 /* A copy of the weights with one puzzle: row 0 as the mean of all rows that were trained, or as
  * it is where there is no other. Its seq_len is `cells`. */
 int trm_arc_trunk(trm_model **out, const trm_model *m, int cells, trm_error *err);
+/* Reads weights to train further, with c's table of puzzles; all rows are alike where the file is
+ * a trunk. */
+int trm_arc_init(trm_model **out, const char *path, const trm_config *c, trm_error *err);
 
 #endif

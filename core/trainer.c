@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "arc_source.h"
 #include "backend.h"
 #include "trainer.h"
 
@@ -21,7 +22,10 @@ static int prepare(void *arg, trm_lesson *l, trm_error *err) {
 
 static int start_model(trm_trainer *t, trm_error *err) {
     trm_rng rng;
-    if (t->options.init) /* its weights; how they are run (cycles, halting) is the recipe's */
+    /* its weights; how they are run (cycles, halting) is the recipe's */
+    if (t->options.init && strcmp(t->recipe.task, "arc") == 0)
+        return trm_arc_init(&t->model, t->options.init, &t->recipe.model, err);
+    if (t->options.init)
         return trm_model_open(&t->model, t->options.init, &t->recipe.model, err);
     trm_rng_seed(&rng, t->recipe.seed);
     return trm_model_new(&t->model, &t->recipe.model, &rng, err);

@@ -47,6 +47,18 @@ class Arc(Case):
         self.assertEqual(attempts[0]["grid"], task["test"][0]["output"])
         self.assertGreaterEqual(attempts[0]["votes"], attempts[1]["votes"])
 
+    def test_a_trunk_is_trained_further(self):
+        first = self.model(steps=2)
+        text = json.dumps({"task": "arc", "seed": 4, "batch": 4, "steps": 2, "size_max": 6,
+                           "share_rules": 1, "model": MODEL})
+        self.ok("train", self.file("more.json", text), "--init", first, "--out", self.dir / "more",
+                "--threads", 1)
+        info = self.json("info", self.dir / "more/model.safetensors")
+        self.assertEqual(info["config"]["num_puzzle_identifiers"], 1)
+        wide = json.dumps({**json.loads(text), "model": {**MODEL, "inner_size": 96}})
+        self.refused("train", self.file("wide.json", wide), "--init", first, "--out",
+                     self.dir / "wide", "--threads", 1, says="shape")
+
     @unittest.skipUnless("onednn-int8" in backends(), "this machine has no int8 products")
     def test_a_backend_that_cannot_learn_has_another_do_it(self):
         model = self.model()
