@@ -46,8 +46,13 @@ export function use(...daemonArgs) {
 }
 
 // Polls from outside: the page's policy forbids the eval of playwright's waitForFunction.
+// What is never seen fails after a while that no busy machine needs.
 export async function until(page, what, argument) {
-  while (!(await page.evaluate(what, argument))) await new Promise((r) => setTimeout(r, 20));
+  const began = Date.now();
+  while (!(await page.evaluate(what, argument))) {
+    if (Date.now() - began > 120000) throw new Error(`not seen in two minutes: ${what}`);
+    await new Promise((r) => setTimeout(r, 20));
+  }
 }
 
 export const sudoku = (page) =>
