@@ -6,6 +6,8 @@ import { bad, option, sudoku, until, use, verdict } from "./support.mjs";
 const NEWSPAPER = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79";
 const SOLUTION = "534678912672195348198342567859761423426853791713924856961537284287419635345286179";
 const EXTREME = ".9.7..1....4.8..2.5....3.....3.7..9..7.6..3..2....5.....64....19...6..8..2...76..";
+// One clue: to the shipped model, which knows no digit from another, the other eight stay alike for ever.
+const ENDLESS = "5" + ".".repeat(80);
 const open = use();
 
 test("a puzzle is solved step by step and can be stepped through", async () => {
@@ -30,7 +32,7 @@ test("a puzzle is solved step by step and can be stepped through", async () => {
 });
 
 test("steps are shown while the daemon is still thinking, and cancelling stops it", async () => {
-  const { page, url, close } = await open(`#sudoku/${EXTREME}`);
+  const { page, url, close } = await open(`#sudoku/${ENDLESS}`);
   await option(page, "halt", "fixed");
   for (const [name, value] of [["max_steps", "1024"], ["attempts", "64"], ["deadline_ms", "600000"]]) await option(page, name, value);
   await page.click("#solve");
