@@ -3,11 +3,7 @@
 
 #include "arc_objects.h"
 
-static uint8_t at(const trm_arc_grid *g, int y, int x) {
-    return g->cell[y * g->cols + x];
-}
-
-static bool size(trm_arc_grid *out, int rows, int cols) {
+bool trm_arc_black(trm_arc_grid *out, int rows, int cols) {
     memset(out, 0, sizeof *out);
     if (rows < 1 || cols < 1 || rows > TRM_ARC_SIDE || cols > TRM_ARC_SIDE)
         return false;
@@ -108,10 +104,10 @@ bool trm_arc_crop_largest(trm_arc_grid *out, const trm_arc_grid *in) {
     if (best < 0 || o.n < 2)
         return false;
     const struct object *b = &o.at[best];
-    if (!size(out, b->y1 - b->y0 + 1, b->x1 - b->x0 + 1))
+    if (!trm_arc_black(out, b->y1 - b->y0 + 1, b->x1 - b->x0 + 1))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++)
-        out->cell[i] = at(in, b->y0 + i / out->cols, b->x0 + i % out->cols);
+        out->cell[i] = trm_arc_at(in, b->y0 + i / out->cols, b->x0 + i % out->cols);
     return true;
 }
 
@@ -142,9 +138,9 @@ bool trm_arc_hollow(trm_arc_grid *out, const trm_arc_grid *in) {
     *out = *in;
     for (int y = 1; y < in->rows - 1; y++)
         for (int x = 1; x < in->cols - 1; x++) {
-            uint8_t c = at(in, y, x);
-            if (!c || at(in, y - 1, x) != c || at(in, y + 1, x) != c || at(in, y, x - 1) != c ||
-                at(in, y, x + 1) != c)
+            uint8_t c = trm_arc_at(in, y, x);
+            if (!c || trm_arc_at(in, y - 1, x) != c || trm_arc_at(in, y + 1, x) != c ||
+                trm_arc_at(in, y, x - 1) != c || trm_arc_at(in, y, x + 1) != c)
                 continue;
             out->cell[y * in->cols + x] = 0;
             found = true;
@@ -163,7 +159,7 @@ bool trm_arc_fill_boxes(trm_arc_grid *out, const trm_arc_grid *in) {
             cell++;
         for (int y = o.at[k].y0; y <= o.at[k].y1; y++)
             for (int x = o.at[k].x0; x <= o.at[k].x1; x++)
-                if (!at(out, y, x)) {
+                if (!trm_arc_at(out, y, x)) {
                     out->cell[y * in->cols + x] = in->cell[cell];
                     found = true;
                 }
@@ -225,11 +221,11 @@ bool trm_arc_drip(trm_arc_grid *out, const trm_arc_grid *in) {
 
 /* Cells that hold a colour in both halves, or in one of them alone, become 2, all others black. */
 static bool halves(trm_arc_grid *out, const trm_arc_grid *in, bool both) {
-    if (in->cols % 2 || !size(out, in->rows, in->cols / 2))
+    if (in->cols % 2 || !trm_arc_black(out, in->rows, in->cols / 2))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++) {
         int y = i / out->cols, x = i % out->cols;
-        bool left = at(in, y, x) != 0, right = at(in, y, x + out->cols) != 0;
+        bool left = trm_arc_at(in, y, x) != 0, right = trm_arc_at(in, y, x + out->cols) != 0;
         out->cell[i] = (both ? left && right : left != right) ? 2 : 0;
     }
     return true;
@@ -299,7 +295,7 @@ bool trm_arc_close_ranks(trm_arc_grid *out, const trm_arc_grid *in) {
         rows += row[y];
     for (int x = 0; x < width; x++)
         cols += col[x];
-    if (!size(out, rows, cols))
+    if (!trm_arc_black(out, rows, cols))
         return false;
     for (int i = 0; i < cells; i++)
         if (row[i / width] && col[i % width])
@@ -310,32 +306,32 @@ bool trm_arc_close_ranks(trm_arc_grid *out, const trm_arc_grid *in) {
 /* --- larger ones ------------------------------------------------------------------------- */
 
 bool trm_arc_four_times(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (!in->rows || !in->cols || !size(out, 2 * in->rows, 2 * in->cols))
+    if (!in->rows || !in->cols || !trm_arc_black(out, 2 * in->rows, 2 * in->cols))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++)
-        out->cell[i] = at(in, i / out->cols % in->rows, i % out->cols % in->cols);
+        out->cell[i] = trm_arc_at(in, i / out->cols % in->rows, i % out->cols % in->cols);
     return true;
 }
 
 bool trm_arc_kaleidoscope(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (!in->rows || !in->cols || !size(out, 2 * in->rows, 2 * in->cols))
+    if (!in->rows || !in->cols || !trm_arc_black(out, 2 * in->rows, 2 * in->cols))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++) {
         int y = i / out->cols, x = i % out->cols;
-        out->cell[i] =
-            at(in, y < in->rows ? y : out->rows - 1 - y, x < in->cols ? x : out->cols - 1 - x);
+        out->cell[i] = trm_arc_at(
+            in, y < in->rows ? y : out->rows - 1 - y, x < in->cols ? x : out->cols - 1 - x);
     }
     return true;
 }
 
 /* The input in place of each of its cells that is not black. */
 bool trm_arc_fractal(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (!in->rows || !in->cols || !size(out, in->rows * in->rows, in->cols * in->cols))
+    if (!in->rows || !in->cols || !trm_arc_black(out, in->rows * in->rows, in->cols * in->cols))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++) {
         int y = i / out->cols, x = i % out->cols;
-        if (at(in, y / in->rows, x / in->cols))
-            out->cell[i] = at(in, y % in->rows, x % in->cols);
+        if (trm_arc_at(in, y / in->rows, x / in->cols))
+            out->cell[i] = trm_arc_at(in, y % in->rows, x % in->cols);
     }
     return true;
 }

@@ -6,6 +6,12 @@
 
 #include "trm/arc.h"
 
+/* A black grid; false, and an empty one, where it would have no cells or too many. */
+bool trm_arc_black(trm_arc_grid *out, int rows, int cols);
+static inline uint8_t trm_arc_at(const trm_arc_grid *g, int y, int x) {
+    return g->cell[y * g->cols + x];
+}
+
 bool trm_arc_largest_only(trm_arc_grid *out, const trm_arc_grid *in);
 bool trm_arc_largest_to_two(trm_arc_grid *out, const trm_arc_grid *in);
 bool trm_arc_crop_largest(trm_arc_grid *out, const trm_arc_grid *in);

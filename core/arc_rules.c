@@ -5,19 +5,6 @@
 #include "arc_objects.h"
 #include "arc_rules.h"
 
-static bool size(trm_arc_grid *out, int rows, int cols) {
-    memset(out, 0, sizeof *out);
-    if (rows < 1 || cols < 1 || rows > TRM_ARC_SIDE || cols > TRM_ARC_SIDE)
-        return false;
-    out->rows = (uint8_t)rows;
-    out->cols = (uint8_t)cols;
-    return true;
-}
-
-static uint8_t at(const trm_arc_grid *g, int y, int x) {
-    return g->cell[y * g->cols + x];
-}
-
 static bool symmetry(trm_arc_grid *out, const trm_arc_grid *in, int sym) {
     trm_arc_frame f;
     trm_arc_frame_identity(&f);
@@ -71,35 +58,35 @@ static bool crop(trm_arc_grid *out, const trm_arc_grid *in) {
     int y0 = in->rows, y1 = -1, x0 = in->cols, x1 = -1;
     for (int y = 0; y < in->rows; y++)
         for (int x = 0; x < in->cols; x++) {
-            if (!at(in, y, x))
+            if (!trm_arc_at(in, y, x))
                 continue;
             y0 = y < y0 ? y : y0;
             y1 = y > y1 ? y : y1;
             x0 = x < x0 ? x : x0;
             x1 = x > x1 ? x : x1;
         }
-    if (y1 < 0 || !size(out, y1 - y0 + 1, x1 - x0 + 1))
+    if (y1 < 0 || !trm_arc_black(out, y1 - y0 + 1, x1 - x0 + 1))
         return false;
     for (int y = y0; y <= y1; y++)
         for (int x = x0; x <= x1; x++)
-            out->cell[(y - y0) * out->cols + x - x0] = at(in, y, x);
+            out->cell[(y - y0) * out->cols + x - x0] = trm_arc_at(in, y, x);
     return true;
 }
 
 static bool fall(trm_arc_grid *out, const trm_arc_grid *in) {
-    (void)size(out, in->rows, in->cols);
+    (void)trm_arc_black(out, in->rows, in->cols);
     for (int x = 0; x < in->cols; x++)
         for (int y = in->rows - 1, to = y; y >= 0; y--)
-            if (at(in, y, x))
-                out->cell[to-- * in->cols + x] = at(in, y, x);
+            if (trm_arc_at(in, y, x))
+                out->cell[to-- * in->cols + x] = trm_arc_at(in, y, x);
     return true;
 }
 
 static bool scale(trm_arc_grid *out, const trm_arc_grid *in, int k) {
-    if (!size(out, in->rows * k, in->cols * k))
+    if (!trm_arc_black(out, in->rows * k, in->cols * k))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++)
-        out->cell[i] = at(in, i / out->cols / k, i % out->cols / k);
+        out->cell[i] = trm_arc_at(in, i / out->cols / k, i % out->cols / k);
     return true;
 }
 static bool twice_as_large(trm_arc_grid *out, const trm_arc_grid *in) {
@@ -110,28 +97,28 @@ static bool three_times(trm_arc_grid *out, const trm_arc_grid *in) {
 }
 
 static bool again_beside(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (!size(out, in->rows, 2 * in->cols))
+    if (!trm_arc_black(out, in->rows, 2 * in->cols))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++)
-        out->cell[i] = at(in, i / out->cols, i % out->cols % in->cols);
+        out->cell[i] = trm_arc_at(in, i / out->cols, i % out->cols % in->cols);
     return true;
 }
 
 static bool mirror_beside(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (!size(out, in->rows, 2 * in->cols))
+    if (!trm_arc_black(out, in->rows, 2 * in->cols))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++) {
         int x = i % out->cols;
-        out->cell[i] = at(in, i / out->cols, x < in->cols ? x : out->cols - 1 - x);
+        out->cell[i] = trm_arc_at(in, i / out->cols, x < in->cols ? x : out->cols - 1 - x);
     }
     return true;
 }
 
 static bool left_half(trm_arc_grid *out, const trm_arc_grid *in) {
-    if (in->cols % 2 || !size(out, in->rows, in->cols / 2))
+    if (in->cols % 2 || !trm_arc_black(out, in->rows, in->cols / 2))
         return false;
     for (int i = 0; i < out->rows * out->cols; i++)
-        out->cell[i] = at(in, i / out->cols, i % out->cols);
+        out->cell[i] = trm_arc_at(in, i / out->cols, i % out->cols);
     return true;
 }
 
@@ -145,10 +132,10 @@ static bool border(trm_arc_grid *out, const trm_arc_grid *in) {
 }
 
 static bool shift(trm_arc_grid *out, const trm_arc_grid *in) {
-    (void)size(out, in->rows, in->cols);
+    (void)trm_arc_black(out, in->rows, in->cols);
     for (int y = 1; y < in->rows; y++)
         for (int x = 0; x < in->cols; x++)
-            out->cell[y * in->cols + x] = at(in, y - 1, x);
+            out->cell[y * in->cols + x] = trm_arc_at(in, y - 1, x);
     return true;
 }
 
@@ -157,7 +144,7 @@ static bool rays(trm_arc_grid *out, const trm_arc_grid *in) {
     *out = *in;
     for (int y = 1; y < in->rows; y++)
         for (int x = 0; x < in->cols; x++)
-            if (!at(in, y, x) && at(out, y - 1, x) == 1)
+            if (!trm_arc_at(in, y, x) && trm_arc_at(out, y - 1, x) == 1)
                 out->cell[y * in->cols + x] = 1;
     return true;
 }
@@ -191,8 +178,8 @@ static bool symmetric(trm_arc_grid *out, const trm_arc_grid *in) {
     *out = *in;
     for (int y = 0; y < in->rows; y++)
         for (int x = 0; x < in->cols; x++)
-            if (!at(in, y, x))
-                out->cell[y * in->cols + x] = at(in, y, in->cols - 1 - x);
+            if (!trm_arc_at(in, y, x))
+                out->cell[y * in->cols + x] = trm_arc_at(in, y, in->cols - 1 - x);
     return true;
 }
 
@@ -201,10 +188,11 @@ static bool halo(trm_arc_grid *out, const trm_arc_grid *in) {
     *out = *in;
     for (int y = 0; y < in->rows; y++)
         for (int x = 0; x < in->cols; x++) {
-            bool near = (y > 0 && at(in, y - 1, x) == 1) || (x > 0 && at(in, y, x - 1) == 1) ||
-                        (y < in->rows - 1 && at(in, y + 1, x) == 1) ||
-                        (x < in->cols - 1 && at(in, y, x + 1) == 1);
-            if (near && !at(in, y, x))
+            bool near = (y > 0 && trm_arc_at(in, y - 1, x) == 1) ||
+                        (x > 0 && trm_arc_at(in, y, x - 1) == 1) ||
+                        (y < in->rows - 1 && trm_arc_at(in, y + 1, x) == 1) ||
+                        (x < in->cols - 1 && trm_arc_at(in, y, x + 1) == 1);
+            if (near && !trm_arc_at(in, y, x))
                 out->cell[y * in->cols + x] = 2;
         }
     return true;
@@ -306,7 +294,7 @@ static void random_objects(trm_arc_grid *g, trm_rng *rng) {
  * a box on black. */
 static void random_input(trm_arc_grid *g, int most, trm_rng *rng) {
     uint32_t span = (uint32_t)(most - 1);
-    (void)size(g, 2 + (int)trm_rng_below(rng, span), 2 + (int)trm_rng_below(rng, span));
+    (void)trm_arc_black(g, 2 + (int)trm_rng_below(rng, span), 2 + (int)trm_rng_below(rng, span));
     if (trm_rng_unit(rng) < 0.4) {
         random_objects(g, rng);
         return;
