@@ -53,7 +53,7 @@ struct trm_arc_run {
     bool averaged;           /* the model holds its average, optim->ema the weights */
     int *item;               /* of each lesson in an exam, -1 = none */
     int next, items;         /* of the exam; items 0: no exam is on */
-    int right, held_right, passed;
+    int right, held_right;
 };
 
 /* --- making one -------------------------------------------------------------------------- */
@@ -453,8 +453,7 @@ static void looked(trm_arc_run *r) {
     p->reproduced = r->right;
     p->held_out_right = r->held_right;
     bool all = p->reproduced == p->demonstrations && p->held_out_right == p->held_out;
-    r->passed = all ? r->passed + 1 : 0;
-    if (r->passed && !r->last) {
+    if (all && !r->last) {
         r->last_from = p->steps;
         r->last = p->steps / 4 > LAST_LEAST ? p->steps / 4 : LAST_LEAST;
     }
