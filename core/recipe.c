@@ -45,6 +45,7 @@ static const trm_field fields[] = {
     F(wall_min, TRM_REAL, 0, 0.9),
     F(wall_max, TRM_REAL, 0, 0.9),
     F(length_min, TRM_INT, 1, 900),
+    F(share_short, TRM_REAL, 0, 1),
     F(share_rules, TRM_REAL, 0, 1),
     F(share_composed, TRM_REAL, 0, 1),
     F(share_colours, TRM_REAL, 0, 1),

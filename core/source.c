@@ -299,6 +299,8 @@ static int draw_maze(const trm_source *s, int easier, trm_maze *m, trm_rng *rng,
     g.walls = r->wall_min + (r->wall_max - r->wall_min) * trm_rng_unit(rng);
     int area = r->length_min * g.rows * g.cols / (r->size_max * r->size_max);
     g.min_length = area > 1 ? area : 1;
+    if (r->share_short > 0 && trm_rng_unit(rng) < r->share_short)
+        g.min_length = 1 + (int)trm_rng_below(rng, (uint32_t)g.min_length);
     do {
         /* A size and density that has no path so long gets an easier demand. */
         while (trm_maze_generate(m, &g, rng, err))

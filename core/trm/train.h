@@ -86,7 +86,8 @@ typedef struct trm_recipe {
     int size_start; /* curriculum: the largest size at first, one more whenever exact accuracy
                        passes curriculum_at; 0 = size_max at once */
     double wall_min, wall_max;
-    int length_min; /* shortest path at the largest size; scaled with the area */
+    int length_min;     /* shortest path at the largest size; scaled with the area */
+    double share_short; /* of generated mazes: where S and G may be nearer than that */
     /* ARC data; sizes as for mazes, of the longest side of a pair */
     char challenges[8][512]; /* task files, NAME_challenges.json with NAME_solutions.json */
     char held_out[512];      /* names of tasks never trained on, one a line; beside the recipe */

@@ -13,6 +13,7 @@
 
 #include "source.h"
 #include "trainer.h"
+#include "trm/maze.h"
 #include "trm/sudoku.h"
 #include "trm/train.h"
 
@@ -183,6 +184,47 @@ static void test_a_wrong_clue_leaves_no_answer(void **state) {
     trm_source_free(source);
 }
 
+/* How many of 200 training mazes of 12x12 have a path of fewer than 16 moves. */
+static int short_mazes(const char *share) {
+    char json[512];
+    trm_recipe r;
+    trm_error err;
+    trm_source *source = NULL;
+    trm_lesson l = {0};
+    int32_t tokens[900], labels[900];
+    uint8_t row[900], col[900];
+    int n = 0;
+    (void)snprintf(json, sizeof json,
+        "{\"task\":\"maze\",\"size_min\":12,\"size_max\":12,\"length_min\":16,\"share_short\":%s,"
+        "\"model\":{\"seq_len\":900,\"vocab_size\":6,\"hidden_size\":32,\"packed\":true,"
+        "\"num_heads\":2,\"pos_encodings\":\"shifts\",\"puzzle_emb_ndim\":0}}",
+        share);
+    if (trm_recipe_parse(&r, json, &err) || trm_source_new(&source, &r, NULL, &err))
+        fail_msg("%s", err.text);
+    l.tokens = tokens;
+    l.labels = labels;
+    l.row = row;
+    l.col = col;
+    trm_rng_seed(&l.rng, 8);
+    for (int i = 0; i < 200; i++) {
+        trm_maze m = {.rows = 12, .cols = 12};
+        assert_int_equal(trm_source_next(source, 0, &l, &err), 0);
+        for (int k = 0; k < l.cells; k++)
+            m.cell[k] = (uint8_t)tokens[k];
+        n += trm_maze_distance(&m) < 16;
+    }
+    trm_source_free(source);
+    return n;
+}
+
+static void test_some_mazes_are_shorter_than_the_least_length(void **state) {
+    (void)state;
+    int none = short_mazes("0"), half = short_mazes("0.5"), all = short_mazes("1");
+    print_message("%d, %d, %d of 200\n", none, half, all);
+    assert_true(none < 20); /* where none so long was found */
+    assert_true(half > none + 20 && all > half + 10);
+}
+
 static void test_resumed_maze_run_repeats_the_unbroken_one(void **state) {
     (void)state;
     resume_repeats(mazes);
@@ -258,6 +300,7 @@ int main(void) {
         cmocka_unit_test(test_resumed_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_a_wrong_clue_leaves_no_answer),
         cmocka_unit_test(test_unsolved_puzzles_get_clues_on_the_way),
+        cmocka_unit_test(test_some_mazes_are_shorter_than_the_least_length),
         cmocka_unit_test(test_resumed_maze_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_resumed_arc_run_repeats_the_unbroken_one),
         cmocka_unit_test(test_loss_falls),
