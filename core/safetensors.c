@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "map.h"
@@ -369,7 +371,7 @@ static bool put_all(int fd, const char *header, const trm_st_view *t, int n) {
     for (int i = 0; i < n; i++)
         if (!put(fd, t[i].data, t[i].bytes))
             return false;
-    return fsync(fd) == 0;
+    return true;
 }
 
 /* The rename itself must reach the disk too. */
@@ -386,33 +388,48 @@ static void sync_folder(const char *path) {
     }
 }
 
+/* A device or a pipe: written to, never replaced by a file of its name. */
+static bool is_special(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+static int write_special(const char *path, const char *header, const trm_st_view *t, int n) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    int e = put_all(fd, header, t, n) ? 0 : errno;
+    return close(fd) && !e ? errno : e;
+}
+
+/* Under another name until it is whole. */
+static int write_file(const char *path, const char *header, const trm_st_view *t, int n) {
+    char tmp[PATH_MAX];
+    if (snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid()) >= (int)sizeof tmp)
+        return ENAMETOOLONG;
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return errno;
+    int e = put_all(fd, header, t, n) && fsync(fd) == 0 ? 0 : errno;
+    if (close(fd) && !e)
+        e = errno;
+    if (!e && rename(tmp, path))
+        e = errno;
+    if (e)
+        (void)unlink(tmp);
+    else
+        sync_folder(path);
+    return e;
+}
+
 int trm_st_write(const char *path, const trm_st_view *tensors, int n,
     const char *const (*metadata)[2], int n_metadata, trm_error *err) {
-    char tmp[4096];
+    char file[PATH_MAX]; /* what links lead to, so that they stay */
     char *header = make_header(tensors, n, metadata, n_metadata);
     if (!header)
         return trm_fail(err, TRM_E_NOMEM, "out of memory to write %s", path);
-    if (snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid()) >= (int)sizeof tmp) {
-        free(header);
-        return trm_fail(err, TRM_E_ARG, "the path is too long: %.200s", path);
-    }
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool ok = fd >= 0 && put_all(fd, header, tensors, n);
-    int e = errno;
+    int e = is_special(path) ? write_special(path, header, tensors, n)
+                             : write_file(realpath(path, file) ? file : path, header, tensors, n);
     free(header);
-    if (fd >= 0 && close(fd) && ok) {
-        e = errno;
-        ok = false;
-    }
-    if (ok && rename(tmp, path)) {
-        e = errno;
-        ok = false;
-    }
-    if (!ok) {
-        if (fd >= 0)
-            (void)unlink(tmp);
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(e));
-    }
-    sync_folder(path);
-    return TRM_OK;
+    return e ? trm_fail_errno(err, path, e) : TRM_OK;
 }

@@ -25,7 +25,8 @@ int cli_bad(const cli_command *cmd, const char *fmt, ...) {
 
 int cli_fail(const cli_command *cmd, const trm_error *err) {
     (void)cli_bad(cmd, "%s", err->text);
-    return err->code == TRM_E_NOMEM || err->code == TRM_E_BACKEND ? CLI_BROKEN : CLI_BAD_INPUT;
+    bool broken = err->code == TRM_E_NOMEM || err->code == TRM_E_BACKEND || err->code == TRM_E_DISK;
+    return broken ? CLI_BROKEN : CLI_BAD_INPUT;
 }
 
 int cli_choice(const char *word, const char *const *list) {

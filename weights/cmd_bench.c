@@ -285,8 +285,10 @@ static int run(const cli_command *cmd, int argc, char **argv) {
     else if (b.json)
         r = cli_print_json(cmd, json_pack("{s:O}", "rows", b.rows));
     json_decref(b.rows);
-    if (b.csv_file && fclose(b.csv_file) && !r)
-        r = cli_bad(cmd, "%s: %s", b.csv, strerror(errno));
+    if (b.csv_file && fclose(b.csv_file) && !r) {
+        (void)trm_fail_errno(&err, b.csv, errno);
+        r = cli_fail(cmd, &err);
+    }
     return r;
 }
 

@@ -102,7 +102,7 @@ static int write_marks(const struct eval *v, trm_error *err) {
             p->labelled && cli_grid_equal(&answer, &p->answer, v->kind), t->verified, t->optimal,
             t->steps, t->started);
     }
-    return fclose(f) ? trm_fail(err, TRM_E_IO, "%s: %s", v->marks, strerror(errno)) : TRM_OK;
+    return fclose(f) ? trm_fail_errno(err, v->marks, errno) : TRM_OK;
 }
 
 static int by_value(const void *a, const void *b) {

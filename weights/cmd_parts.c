@@ -29,7 +29,7 @@ static void hash_text(const struct hash *k, char text[HASH_TEXT]) {
 }
 
 static int io_error(trm_error *err, const char *path) {
-    return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno ? errno : EIO));
+    return trm_fail_errno(err, path, errno ? errno : EIO);
 }
 
 static FILE *open_file(const char *path, const char *how, int *r, trm_error *err) {
@@ -126,7 +126,7 @@ static int split(const char *from, const char *to, int64_t size, json_t *list, t
     if (!r && json_array_size(list) == 0)
         r = trm_fail(err, TRM_E_ARG, "%s holds no files", from);
     if (!r && json_dump_file(list, path, JSON_INDENT(1)))
-        r = trm_fail(err, TRM_E_IO, "%s: cannot be written", path);
+        r = io_error(err, path);
     return r;
 }
 

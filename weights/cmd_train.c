@@ -66,6 +66,13 @@ static int copy_log(FILE *to, const char *path, long last, trm_error *err) {
     return TRM_OK;
 }
 
+static int log_error(const struct train *t, trm_error *err) {
+    char path[PATH_MAX];
+    int e = errno;
+    (void)snprintf(path, sizeof path, "%s/log.jsonl", t->out);
+    return trm_fail_errno(err, path, e);
+}
+
 static int open_log(struct train *t, trm_error *err) {
     char path[PATH_MAX], fresh[PATH_MAX];
     long last = trm_trainer_resumed(t->trainer);
@@ -73,12 +80,12 @@ static int open_log(struct train *t, trm_error *err) {
     (void)snprintf(fresh, sizeof fresh, "%s/log.jsonl.tmp", t->out);
     t->log = fopen(fresh, "w");
     if (!t->log)
-        return trm_fail(err, TRM_E_IO, "%s: %s", fresh, strerror(errno));
+        return trm_fail_errno(err, fresh, errno);
     int r = last ? copy_log(t->log, path, last, err) : TRM_OK;
     if (r)
         return r;
     if (fflush(t->log) || rename(fresh, path))
-        return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
+        return log_error(t, err);
     return TRM_OK;
 }
 
@@ -98,7 +105,7 @@ static int write_log(struct train *t, const trm_train_log *l, trm_error *err) {
     fprintf(t->log, "%s\n", text);
     free(text);
     if (fflush(t->log))
-        return trm_fail(err, TRM_E_IO, "%s/log.jsonl: %s", t->out, strerror(errno));
+        return log_error(t, err);
     return TRM_OK;
 }
 

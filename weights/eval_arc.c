@@ -75,8 +75,11 @@ static int write_answers(const struct eval *v, trm_error *err) {
     if (!v->submission)
         return TRM_OK;
     (void)snprintf(path, sizeof path, "%s.tmp", v->submission);
-    if (json_dump_file(v->answers, path, JSON_COMPACT) || rename(path, v->submission))
-        return trm_fail(err, TRM_E_IO, "%s: %s", v->submission, strerror(errno));
+    if (json_dump_file(v->answers, path, JSON_COMPACT) || rename(path, v->submission)) {
+        int e = errno;
+        (void)unlink(path);
+        return trm_fail_errno(err, v->submission, e);
+    }
     return TRM_OK;
 }
 

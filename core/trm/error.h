@@ -24,6 +24,7 @@ enum {
     TRM_E_UNSUPPORTED = -5, /* well-formed, but this build or machine cannot do it */
     TRM_E_IMPOSSIBLE = -6,  /* a puzzle that breaks its own rules */
     TRM_E_BACKEND = -7,     /* a compute library or device failed */
+    TRM_E_DISK = -8,        /* a disk is full or failing; text holds strerror */
 };
 
 typedef struct trm_error {
@@ -33,6 +34,9 @@ typedef struct trm_error {
 
 /* Fills err, which may be NULL. */
 TRM_API void trm_error_set(trm_error *err, int code, const char *fmt, ...) TRM_PRINTF(3, 4);
+
+/* "PATH: strerror(e)". Returns TRM_E_DISK where e tells of the disk, else TRM_E_IO. */
+TRM_API int trm_fail_errno(trm_error *err, const char *path, int e);
 
 /* Fills err and is `code`, so that callers write `return trm_fail(err, TRM_E_ARG, "...")`. A
  * macro, so that compilers and analysers see which value a failure has. */

@@ -56,7 +56,8 @@ TRM_API const char *trm_st_dtype_name(trm_dtype t);
 TRM_API int trm_st_to_f32(const trm_st_view *v, float *out, trm_error *err);
 
 /* Writes n tensors (data pointers are the caller's) and metadata pairs to PATH by way of
- * PATH.tmp.PID, fsync and rename: readers see the old file or the whole new one. */
+ * PATH.tmp.PID, fsync and rename: readers see the old file or the whole new one. A link stays
+ * a link; a device or a pipe is written to as it is. */
 TRM_API int trm_st_write(const char *path, const trm_st_view *tensors, int n,
     const char *const (*metadata)[2], int n_metadata, trm_error *err);
 

@@ -2,8 +2,10 @@
  * name. */
 #include "golden.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "trm/import.h"
@@ -86,6 +88,40 @@ static void test_write_and_read_back(void **state) {
     assert_string_equal(trm_st_metadata(f, "config"), meta[0][1]);
     trm_st_close(f);
     (void)unlink(path);
+}
+
+static void test_a_pipe_is_written_to_and_a_link_stays_one(void **state) {
+    (void)state;
+    char folder[] = "/tmp/trm-files-XXXXXX", pipe[64], file[64], name[64];
+    const float x[] = {1};
+    char head[8];
+    trm_st_view v = {"x", TRM_F32, 1, {1}, x, 4};
+    struct stat st;
+    trm_error err;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(pipe, sizeof pipe, "%s/pipe", folder);
+    (void)snprintf(file, sizeof file, "%s/file", folder);
+    (void)snprintf(name, sizeof name, "%s/name", folder);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    int fd = open(pipe, O_RDWR | O_NONBLOCK); /* a reader, so that the writer need not wait */
+    assert_int_equal(trm_st_write(pipe, &v, 1, NULL, 0, &err), 0);
+    assert_int_equal(read(fd, head, 8), 8);
+    assert_int_equal(stat(pipe, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    (void)close(fd);
+
+    assert_int_equal(trm_st_write(file, &v, 1, NULL, 0, &err), 0);
+    assert_int_equal(symlink("file", name), 0);
+    assert_int_equal(truncate(file, 0), 0);
+    assert_int_equal(trm_st_write(name, &v, 1, NULL, 0, &err), 0);
+    assert_int_equal(lstat(name, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(stat(file, &st), 0);
+    assert_true(st.st_size > 0);
+    (void)unlink(pipe);
+    (void)unlink(name);
+    (void)unlink(file);
+    (void)rmdir(folder);
 }
 
 static void test_full_disk_is_an_error_and_leaves_no_rubbish(void **state) {
@@ -258,6 +294,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_safetensors_are_refused),
         cmocka_unit_test(test_write_and_read_back),
+        cmocka_unit_test(test_a_pipe_is_written_to_and_a_link_stays_one),
         cmocka_unit_test(test_full_disk_is_an_error_and_leaves_no_rubbish),
         cmocka_unit_test(test_checkpoints_import_exactly),
         cmocka_unit_test(test_damaged_checkpoints_never_crash),
