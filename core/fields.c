@@ -1,5 +1,6 @@
 /* See fields.h. */
 #include "fields.h"
+#include "trm/model.h"
 
 int trm_field_read(
     void *into, const trm_field *f, const json_t *v, const char *what, trm_error *err) {
@@ -22,6 +23,18 @@ int trm_field_read(
     else
         *(double *)at = x;
     return TRM_OK;
+}
+
+static bool is_utf8(const char *text) {
+    json_t *s = json_string(text);
+    json_decref(s);
+    return s != NULL;
+}
+
+void trm_make_utf8(char *text) {
+    for (; *text && !is_utf8(text); text++)
+        if ((unsigned char)*text >= 0x80)
+            *text = '?';
 }
 
 int trm_json_read(const char *text, const char *path, const char *what,

@@ -299,6 +299,7 @@ static void name_after(trm_model *m, const char *path) {
     char *end = strstr(m->name, ".safetensors");
     if (end)
         *end = 0;
+    trm_make_utf8(m->name);
 }
 
 static int open_file(

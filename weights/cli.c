@@ -136,6 +136,16 @@ static const cli_option *option_of(const cli_option *options, int n, int c) {
     return NULL;
 }
 
+/* optopt is the letter where it was one (`at` may lie before it, in a group such as -zq), the
+ * option's code where a flag was given a value, else 0. */
+static int refuse_option(const cli_command *cmd, const char *at) {
+    if (optopt >= FIRST_LONG || optopt == 'h')
+        return cli_bad(cmd, "%.*s takes no value", (int)strcspn(at, "="), at);
+    if (optopt)
+        return cli_bad(cmd, "unknown option -%c (see trm %s --help)", optopt, cmd->name);
+    return cli_bad(cmd, "unknown option %s (see trm %s --help)", at, cmd->name);
+}
+
 int cli_parse(const cli_command *cmd, const cli_option *options, int min_args, int max_args,
     cli_args *args, int argc, char **argv) {
     struct option longs[MAX_OPTIONS + 2] = {0};
@@ -152,8 +162,7 @@ int cli_parse(const cli_command *cmd, const cli_option *options, int min_args, i
             return cli_bad(cmd, "%s needs a value", argv[optind - 1]);
         const cli_option *o = c == '?' ? NULL : option_of(options, n, c);
         if (!o)
-            return cli_bad(
-                cmd, "unknown option %s (see trm %s --help)", argv[optind - 1], cmd->name);
+            return refuse_option(cmd, argv[optind - 1]);
         int r = store(cmd, o, optarg);
         if (r != CLI_GO_ON)
             return r;
@@ -169,6 +178,15 @@ int cli_parse(const cli_command *cmd, const cli_option *options, int min_args, i
 }
 
 /* --- output ---------------------------------------------------------------------------- */
+
+json_t *cli_json_path(const char *path) {
+    char *text = strdup(path);
+    if (text)
+        trm_make_utf8(text);
+    json_t *o = json_string(text);
+    free(text);
+    return o;
+}
 
 int cli_print_json(const cli_command *cmd, json_t *object) {
     if (!object) {

@@ -64,6 +64,8 @@ int cli_choice(const char *word, const char *const *list);
 int cli_puzzle_kind(trm_kind *out, const char *word, trm_error *err);
 const char *cli_kind_name(trm_kind kind);
 
+/* A file's name as a JSON string, whatever bytes it has. NULL when memory ran out. */
+json_t *cli_json_path(const char *path);
 /* Prints one JSON object and a newline on stdout; takes over the reference. NULL means that
  * memory ran out while it was built. Returns an exit code. */
 int cli_print_json(const cli_command *cmd, json_t *object);

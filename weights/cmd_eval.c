@@ -125,8 +125,8 @@ static json_t *latency_json(struct eval *v) {
 
 static json_t *eval_json(struct eval *v, const struct score *s) {
     int n = v->puzzles.n;
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "kind", cli_kind_name(v->kind), "file",
-        v->file, "model", v->model->name, "id", v->model->id, "backend",
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:s,s:i}", "kind", cli_kind_name(v->kind), "file",
+        cli_json_path(v->file), "model", v->model->name, "id", v->model->id, "backend",
         trm_engine_backend(v->engine), "slots", trm_engine_slots(v->engine));
     json_t *more =
         json_pack("{s:{s:i,s:i,s:s},s:i,s:i,s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:{s:i,s:i,s:i}}", "policy",

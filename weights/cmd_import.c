@@ -87,9 +87,9 @@ static int convert(const cli_command *cmd, const char *path, const char *config,
     if (r)
         r = cli_fail(cmd, &err);
     else if (json)
-        r = cli_print_json(
-            cmd, json_pack("{s:s,s:s,s:i,s:s,s:s}", "file", to, "id", m->id, "tensors",
-                     m->layout.count, "dtype", trm_st_dtype_name(dtype), "task", m->config.task));
+        r = cli_print_json(cmd,
+            json_pack("{s:o,s:s,s:i,s:s,s:s}", "file", cli_json_path(to), "id", m->id, "tensors",
+                m->layout.count, "dtype", trm_st_dtype_name(dtype), "task", m->config.task));
     else
         printf("%s: %d tensors, %s, task %s\n", to, m->layout.count, trm_st_dtype_name(dtype),
             m->config.task[0] ? m->config.task : "unknown");

@@ -86,6 +86,10 @@ static int split_file(json_t *list, const char *from, const char *to, const char
     struct hash hash = {0xcbf29ce484222325u};
     int64_t all = 0, copied = size;
     int parts = 0, r = TRM_OK;
+    json_t *known = json_string(name);
+    json_decref(known);
+    if (!known)
+        return trm_fail(err, TRM_E_ARG, "%s/%s: the name is not UTF-8", from, name);
     (void)snprintf(path, sizeof path, "%s/%s", from, name);
     FILE *in = open_file(path, "rb", &r, err);
     while (!r && copied == size) { /* a part that is not full is the last */

@@ -172,6 +172,8 @@ static int solve(struct solve *s, const cli_engine *eo, trm_error *err) {
         json_t *o = json_pack("{s:i,s:i,s:s,s:s,s:f,s:O}", "n", s->puzzles.n, "solved", s->solved,
             "model", s->model->name, "backend", trm_engine_backend(s->engine), "wall_s",
             cli_now() - began, "results", s->results);
+        if (!o)
+            return trm_fail(err, TRM_E_NOMEM, "out of memory");
         (void)cli_print_json(s->cmd, o);
     }
     return r;

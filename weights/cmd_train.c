@@ -213,9 +213,9 @@ static int run(const cli_command *cmd, int argc, char **argv) {
         r = cli_fail(cmd, &err);
     else if (json)
         r = cli_print_json(
-            cmd, json_pack("{s:I,s:I,s:b,s:f,s:f,s:f,s:s}", "step", (json_int_t)l.step, "samples",
+            cmd, json_pack("{s:I,s:I,s:b,s:f,s:f,s:f,s:o}", "step", (json_int_t)l.step, "samples",
                      (json_int_t)l.samples, "done", done, "lm", l.loss.lm, "cells", l.cells,
-                     "exact", l.exact, "out", t.out));
+                     "exact", l.exact, "out", cli_json_path(t.out)));
     else
         printf("%s: step %ld of %ld%s\n", t.out, l.step, t.recipe.steps,
             done ? ", done" : "; go on with --resume");

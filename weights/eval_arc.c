@@ -175,9 +175,9 @@ static json_t *share(double sum, int n) {
 
 static int report_json(const cli_command *cmd, const struct eval *v, const struct score *s) {
     return cli_print_json(cmd,
-        json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:o,s:o,s:f,s:i,s:o,s:o,s:f,s:O}", "kind",
-            "arc", "file", v->file, "model", v->model->name, "id", v->model->id, "n", s->tasks,
-            "tests", s->tests, "scored", s->scored, "solved", s->solved, "pass1",
+        json_pack("{s:s,s:o,s:s,s:s,s:i,s:i,s:i,s:i,s:o,s:o,s:f,s:i,s:o,s:o,s:f,s:O}", "kind",
+            "arc", "file", cli_json_path(v->file), "model", v->model->name, "id", v->model->id, "n",
+            s->tasks, "tests", s->tests, "scored", s->scored, "solved", s->solved, "pass1",
             share(s->pass1, s->scored), "pass2", share(s->pass2, s->scored), "task_seconds",
             v->arc.seconds, "ran", v->ran, "mean_steps", share(v->steps, v->ran), "mean_reproduced",
             share(v->reproduced, v->ran), "wall_s", v->wall, "tasks", v->results));

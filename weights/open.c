@@ -38,7 +38,7 @@ int cli_read_all(char **out, size_t *size, const char *path, trm_error *err) {
     FILE *f = std ? stdin : fopen(path, "rb");
     if (!f)
         return trm_fail(err, TRM_E_IO, "%s: %s", path, strerror(errno));
-    int r = read_stream(out, size, f, path, err);
+    int r = read_stream(out, size, f, std ? "standard input" : path, err);
     if (!std)
         (void)fclose(f);
     return r;

@@ -139,9 +139,11 @@ static int add_record(cli_puzzles *set, int line, char *text, trm_error *err) {
 
 static int parse_lines(
     cli_puzzles *set, char *text, size_t size, const char *label, int limit, trm_error *err) {
-    static const char header[] = "source,question";
-    bool csv = strncmp(text, header, sizeof header - 1) == 0;
+    static const char header[] = "source,question", mark[] = "\xef\xbb\xbf";
     char *end = text + size;
+    if (strncmp(text, mark, sizeof mark - 1) == 0) /* as spreadsheets on Windows begin a file */
+        text += sizeof mark - 1;
+    bool csv = strncmp(text, header, sizeof header - 1) == 0;
     for (int line = 1; text < end && (!limit || set->n < limit); line++) {
         char *stop = memchr(text, '\n', (size_t)(end - text)), *next = stop ? stop + 1 : end;
         if (!stop)

@@ -54,7 +54,7 @@ typedef struct trm_model {
     trm_config config;
     trm_layout layout;
     float *w;      /* (layout.floats) */
-    char name[64]; /* file name without folder and ending */
+    char name[64]; /* file name without folder and ending, as UTF-8 */
     char id[65];   /* hex FNV-1a based content hash: changes when any weight changes */
 } trm_model;
 
@@ -75,6 +75,8 @@ TRM_API int trm_model_from_views(
     trm_model **out, const trm_config *c, const trm_st_view *const *views, int n, trm_error *err);
 TRM_API int trm_model_save(
     const trm_model *m, const char *path, trm_dtype dtype /* F32, BF16 or I8 */, trm_error *err);
+/* Puts '?' where a string, such as a file's name, is not well-formed UTF-8: JSON takes no other. */
+TRM_API void trm_make_utf8(char *text);
 TRM_API void trm_model_free(trm_model *m);
 TRM_API const float *trm_model_weight(const trm_model *m, trm_role role, int layer);
 

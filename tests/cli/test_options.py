@@ -2,7 +2,7 @@
 import os
 import subprocess
 
-from support import COMMANDS, TRM, Case, trm
+from support import COMMANDS, NEWSPAPER, TRM, Case, trm
 
 
 class Options(Case):
@@ -32,6 +32,12 @@ class Options(Case):
             with self.subTest(c):
                 self.refused(c, "--none-such", says="unknown option --none-such")
                 self.refused(c, "-Z", says="unknown option -Z")
+
+    def test_unknown_letter_among_others_is_the_one_named(self):
+        self.refused("solve", "sudoku", "-zq", says="unknown option -z ")
+
+    def test_value_for_an_option_that_takes_none(self):
+        self.refused("solve", "sudoku", "--json=yes", says="--json takes no value")
 
     def test_option_without_its_value(self):
         self.refused("eval", "sudoku", "x", "--limit", says="--limit needs a value")
@@ -71,6 +77,14 @@ class Options(Case):
                                   stderr=subprocess.PIPE, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn("cannot write to standard output", done.stderr)
+
+    def test_full_disk_is_no_fault_of_the_input(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full here")
+        path = self.file("p", NEWSPAPER)
+        done = trm("eval", "sudoku", path, "--max-steps", 1, "--attempts", 1, "--marks", "/dev/full")
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+        self.assertIn("/dev/full", done.stderr)
 
     def test_exit_code_of_a_missing_file(self):
         self.refused("info", "/none/such.safetensors", says="/none/such.safetensors")

@@ -4,6 +4,8 @@ The golden models have random weights: they solve nothing, which is what these t
 counting and refusal need. What the shipped models solve is tested in test_shipped.py."""
 import csv
 import io
+import os
+import shutil
 import unittest
 
 from support import Case, GOLDEN, NEWSPAPER, NEWSPAPER_ANSWER, sudoku_is_solved
@@ -144,6 +146,35 @@ class Refusals(Case):
     def test_backend_that_is_none(self):
         self.refused("solve", "sudoku", self.file("p", NEWSPAPER), "--model", self.model,
                      "--backend", "abacus", says="abacus")
+
+
+class Files(Case):
+    """What spreadsheets and other machines write."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.dir / "m.safetensors"
+        self.ok("import", GOLDEN / "sudoku-mlp/model.safetensors", "--config",
+                GOLDEN / "sudoku-mlp/config.json", "-o", self.model)
+        self.quick = ["--max-steps", 1, "--attempts", 1]
+
+    def test_byte_order_mark_and_windows_line_ends(self):
+        csv_text = f"source,question,answer,rating\r\nx,{NEWSPAPER},{NEWSPAPER_ANSWER},0\r\n"
+        for text in [csv_text, f"{NEWSPAPER}\r\n"]:
+            path = self.file("p.csv", "\ufeff" + text)
+            self.assertEqual(
+                self.json("eval", "sudoku", path, "--model", self.model, *self.quick)["n"], 1)
+
+    def test_json_of_names_that_are_no_utf8(self):
+        name = os.fsdecode(b"m\xff\xc3\xb6.safetensors")
+        model = self.dir / name
+        shutil.copy(self.model, model)
+        puzzles = self.file(os.fsdecode(b"p\xff"), NEWSPAPER)
+        for args in [["info", model], ["solve", "sudoku", puzzles, "--model", model, *self.quick],
+                     ["eval", "sudoku", puzzles, "--model", model, *self.quick],
+                     ["import", model, "-o", self.dir / os.fsdecode(b"o\xff.safetensors")]]:
+            with self.subTest(args[0]):
+                self.json(*args)
 
 
 class Random(Case):
