@@ -50,6 +50,14 @@ static void on_message(void *arg, const char *format, va_list args) {
         trmd_log(TRMD_INFO, "http", TRMD_FIELDS(TRMD_STR("detail", d->said)));
 }
 
+/* An address with a NUL in it stays as it came: decoded, it would end there, and /metrics%00 be
+ * what a proxy in front keeps from strangers. */
+static size_t unescape(void *arg, struct MHD_Connection *http, char *text) {
+    (void)arg;
+    (void)http;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 /* The kernel cuts the backlog down to net.core.somaxconn. An address that another process listens
  * at is an error: to share it would be to lose every other client to that one. */
 static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) {
@@ -71,7 +79,8 @@ static struct MHD_Daemon *listen_at(trmd_door *d, const struct addrinfo *where) 
         MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT, each,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((o->idle_timeout_ms + 999) / 1000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)64 * 1024, MHD_OPTION_LISTEN_BACKLOG_SIZE,
-        4096u, MHD_OPTION_ARRAY, trmd_tls_on() ? tls : tls + 2, MHD_OPTION_END);
+        4096u, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
+        trmd_tls_on() ? tls : tls + 2, MHD_OPTION_END);
 }
 
 /* libmicrohttpd's sentence ends in the system's reason. */

@@ -196,7 +196,8 @@ void trmd_route_headers(trmd_conn *k, bool *now) {
         route_known(k, i, now);
     } else if (!trmd_web_find(k->path)) {
         refuse(k, now, 404, "not-found", "there is nothing at this address");
-    } else if (strcmp(k->method, "GET") != 0 && strcmp(k->method, "HEAD") != 0) {
+    } else if (strcmp(k->method, "GET") != 0 && strcmp(k->method, "HEAD") != 0 &&
+               strcmp(k->method, "OPTIONS") != 0) {
         refuse(k, now, 405, "method-not-allowed", "this address takes GET");
     }
 }
@@ -271,7 +272,7 @@ enum MHD_Result trmd_route_get(trmd_conn *k) {
     int i = find_route(k->path);
     size_t size;
     const char *text;
-    if (i >= 0 && strcmp(k->method, "OPTIONS") == 0)
+    if (strcmp(k->method, "OPTIONS") == 0)
         return answer_options(k);
     if (i < 0)
         return trmd_web_answer(k, trmd_web_find(k->path));

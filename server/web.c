@@ -44,9 +44,12 @@ static const char *const headers[][2] = {
 enum MHD_Result trmd_web_answer(trmd_conn *k, const trmd_web_file *f) {
     const char *have = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "If-None-Match");
     bool same = matches(have, f->etag);
-    struct MHD_Response *r = trmd_response(k, f->bytes, same ? 0 : f->size, MHD_RESPMEM_PERSISTENT);
+    /* Whole for 304 too: its bytes are not sent, and a Content-Length there is that of a 200. */
+    struct MHD_Response *r = trmd_response(k, f->bytes, f->size, MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
+    if (same)
+        k->sent = 0;
     (void)MHD_add_response_header(r, "Content-Type", f->type);
     (void)MHD_add_response_header(r, "ETag", f->etag);
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)

@@ -83,12 +83,25 @@ class Errors(unittest.TestCase):
     def test_addresses_and_methods(self):
         for method, path, status, allow in (("GET", "/v1/sudoku", 405, "POST"), ("DELETE", "/v1/sudoku", 405, "POST"),
                                             ("POST", "/livez", 405, "GET"), ("GET", "/v1/chess", 404, None),
-                                            ("GET", "/../etc/passwd", 404, None)):
+                                            ("GET", "/../etc/passwd", 404, None),
+                                            ("GET", "/metrics%00", 404, None), ("GET", "/metrics%00.html", 404, None)):
             got, head, data = self.server.request(method, path)
             self.assertEqual(got, status, path)
             self.assertEqual(json.loads(data)["status"], status)
             if allow:
                 self.assertIn(allow, head["allow"])
+
+    def test_what_allow_offers_is_taken(self):
+        for path in ("/", "/app.js", "/livez", "/v1/sudoku"):
+            status, head, _ = self.server.request("OPTIONS", path)
+            self.assertEqual(status, 204, path)
+            self.assertIn("OPTIONS", head["allow"])
+
+    def test_a_page_unchanged_tells_no_other_length(self):
+        _, whole, _ = self.server.request("GET", "/")
+        status, head, data = self.server.request("GET", "/", headers={"If-None-Match": whole["etag"]})
+        self.assertEqual((status, data), (304, b""))
+        self.assertIn(head.get("content-length"), (None, whole["content-length"]))
 
     def test_other_media_types(self):
         for kind, status in (("text/plain", 415), ("application/x-www-form-urlencoded", 415),
