@@ -12,6 +12,7 @@
 #include "notify.h"
 #include "tls.h"
 #include "trm/gpu.h"
+#include "trm/streams.h"
 
 extern char **environ;
 
@@ -125,6 +126,7 @@ int main(int argc, char **argv) {
     static trmd_app app;
     trm_error err;
     int r = 0;
+    trm_streams_hold();
     app.argc = argc;
     app.argv = argv;
     if (trmd_options_parse(&app.o, argc, argv, environ, &err))

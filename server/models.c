@@ -36,6 +36,16 @@ static bool shipped(char *out, size_t size, const char *name) {
     return k > 0 && (size_t)k < size && access(out, R_OK) == 0;
 }
 
+/* A request asks for a model by its name: of two with the same, one would never be asked. */
+static int refuse_equal_names(trm_model *const *model, int n, trm_error *err) {
+    for (int i = 0; i < n; i++)
+        for (int k = i + 1; k < n; k++)
+            if (strcmp(model[i]->name, model[k]->name) == 0)
+                return trm_fail(err, TRM_E_ARG,
+                    "two models have the name \"%s\": name each file otherwise", model[i]->name);
+    return TRM_OK;
+}
+
 static int load_models(const trmd_app *a, trm_model **model, int *n, trm_error *err) {
     static const char *const kinds[] = {"sudoku", "maze", "arc"};
     char path[PATH_MAX];
@@ -54,7 +64,7 @@ static int load_models(const trmd_app *a, trm_model **model, int *n, trm_error *
         }
     if (!r && !*n)
         r = trm_fail(err, TRM_E_ARG, "no model is shipped with this build; name one with --model");
-    return r;
+    return r ? r : refuse_equal_names(model, *n, err);
 }
 
 static bool streams(const trmd_work *w) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "trm/streams.h"
 
 static const cli_command *const commands[] = {&cmd_solve, &cmd_eval, &cmd_gen, &cmd_train,
     &cmd_info, &cmd_import, &cmd_split, &cmd_join, &cmd_forward, &cmd_grad, &cmd_bench, NULL};
@@ -43,6 +44,7 @@ static int dispatch(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    trm_streams_hold();
     int r = dispatch(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "trm: cannot write to standard output: %s\n", strerror(errno));

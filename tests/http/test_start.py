@@ -1,11 +1,13 @@
 """What an operator meets at the start and when settings change: an address that is taken, both families
 of addresses, few files, limits that do not fit each other."""
 import json
+import os
 import pathlib
 import resource
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
 from support import NEWSPAPER, PATIENCE, TRMD, Server, shipped
@@ -52,6 +54,33 @@ class Start(unittest.TestCase):
         s.process.terminate()
         s.process.wait(PATIENCE)
         self.assertIn('"client":"127.0.0.1"', s.errors())
+
+    def test_a_closed_stream_is_no_file_of_the_daemons(self):
+        # Its lowest free number would be given to the job store or a socket, which then got the log.
+        state = tempfile.TemporaryDirectory(prefix="trmd-test-")
+        self.addCleanup(state.cleanup)
+        for closed in ("0<&- 1>&- 2>&-", "2>&-", "1>&-"):
+            with self.subTest(closed), socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+                probe.close()
+                daemon = subprocess.Popen(
+                    ["sh", "-c", f'exec "$0" "$@" {closed}', TRMD, "--model", shipped("sudoku"), "--port", str(port),
+                     "--state-dir", state.name], stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                self.addCleanup(daemon.kill)
+                asked = [TRMD, "--healthcheck", "--port", str(port)]
+                until = time.monotonic() + PATIENCE
+                while subprocess.run(asked, capture_output=True).returncode and time.monotonic() < until:
+                    self.assertIsNone(daemon.poll())
+                    time.sleep(0.05)
+                for fd in range(3):
+                    self.assertEqual(os.readlink(f"/proc/{daemon.pid}/fd/{fd}"), "/dev/null")
+                daemon.terminate()
+                self.assertEqual(daemon.wait(PATIENCE), 0)
+
+    def test_two_models_of_one_name_are_refused(self):
+        self.assertIn('the name "sudoku"', self.refused("--port", 0, "--model", shipped("sudoku")))
 
     def test_it_asks_for_as_many_files_as_it_takes_connections(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
