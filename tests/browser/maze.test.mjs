@@ -8,6 +8,20 @@ const MAZE = "S.X./X..X/..X./X..G";
 const link = (page) => page.evaluate(() => location.hash);
 const cell = (page, i) => page.locator("#maze-board .cell").nth(i);
 
+test("the smallest mazes are cleared and made", async () => {
+  const { page, errors, close } = await open("#maze/S/./G");
+  await page.click("#clear");
+  assert.equal(await link(page), "#maze/S/./G");
+  await page.fill("#maze-rows", "2");
+  await page.press("#maze-rows", "Enter");
+  await page.fill("#maze-cols", "2");
+  await page.press("#maze-cols", "Enter");
+  await page.click("#maze-new");
+  assert.match(await link(page), /^#maze\/S\.\/[X.]G$/);
+  assert.deepEqual(errors, []);
+  await close();
+});
+
 test("a maze is solved, its way grows and is drawn", async () => {
   const { page, errors, close } = await open(`#maze/${MAZE}`);
   await page.click("#solve");

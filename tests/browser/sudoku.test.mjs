@@ -126,6 +126,14 @@ test("a puzzle is pasted, typed as text, loaded from a file, and a bad one is ex
   await close();
 });
 
+test("a link with a broken percent sign opens the page all the same", async () => {
+  const { page, errors, close } = await open("#sudoku/%zz");
+  assert.match(await page.textContent("#fault"), /The link's puzzle cannot be read\. Character 1 is “%”/);
+  assert.ok(await page.locator("#example option").count() > 1);
+  assert.deepEqual(errors, []);
+  await close();
+});
+
 test("the request is copied as curl and the puzzle as a link", async () => {
   const { page, url, close } = await open("", { permissions: ["clipboard-read", "clipboard-write"] });
   const copied = async (button) => {

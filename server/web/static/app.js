@@ -155,9 +155,18 @@ function fillExamples(name, list) {
   $("example").append(group);
 }
 
+// A broken "%" is left for the puzzle's reader to name.
+function fragment() {
+  try {
+    return decodeURIComponent(location.hash);
+  } catch {
+    return location.hash;
+  }
+}
+
 // #KIND or #KIND/PUZZLE
 function route() {
-  const [, id, puzzle] = /^#?([^/]*)\/?(.*)$/s.exec(decodeURIComponent(location.hash));
+  const [, id, puzzle] = /^#?([^/]*)\/?(.*)$/s.exec(fragment());
   const next = kinds[id] ?? kinds.sudoku;
   if (next !== kind) forget();
   kind = next;

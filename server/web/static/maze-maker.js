@@ -21,7 +21,13 @@ export function carve(rows, cols, loops = 0.06) {
   }
   for (let r = 0; r < rows; r++)
     for (let c = (r + 1) % 2; c < cols; c += 2) if (grid[r][c] === "#" && Math.random() < loops) grid[r][c] = " ";
+  const last = (n) => n - 1 - ((n - 1) % 2);
+  let goal = [last(rows), last(cols)];
+  if (goal.every((n) => n === 0)) { // there is one room only
+    goal = [rows - 1, cols - 1];
+    grid[0][cols - 1] = " ";
+  }
   grid[0][0] = "S";
-  grid[rows - 1 - ((rows - 1) % 2)][cols - 1 - ((cols - 1) % 2)] = "G";
+  grid[goal[0]][goal[1]] = "G";
   return grid.map((row) => row.join(""));
 }

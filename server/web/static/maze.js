@@ -115,8 +115,10 @@ export class Maze {
   }
 
   clear() {
-    const { rows } = this;
-    this.rows = rows.map((r, i) => (i === 0 ? "S" : " ") + " ".repeat(r.length - 2) + (i === rows.length - 1 ? "G" : " "));
+    const cells = this.rows.map((r) => [..." ".repeat(r.length)]);
+    cells[0][0] = "S";
+    cells.at(-1)[cells.at(-1).length - 1] = "G";
+    this.rows = cells.map((r) => r.join(""));
   }
 
   body() {

@@ -1,7 +1,7 @@
 // Steps of a run: collects them as they arrive, shows them at a pace an eye can follow, and
 // lets one walk back and forth through them. Steps of one attempt stay together.
 
-import { $, still, svg } from "./dom.js";
+import { $, count, still, svg } from "./dom.js";
 
 const CALM = 160; // ms a step is shown when there is no hurry
 const LAG = 1200; // ms that the show may be behind the daemon
@@ -126,7 +126,7 @@ export class Player {
     const n = this.frames.length;
     const place = !frame ? "The puzzle" : frame.answer ? "The answer" : frame.shown.title ?? `Step ${frame.place} of attempt ${frame.attempt}`;
     $("place").textContent = place;
-    $("detail").textContent = frame?.shown.text ?? `${n} steps`;
+    $("detail").textContent = frame?.shown.text ?? count(n, "step");
     const step = $("step");
     Object.assign(step, { max: n, value: this.index });
     step.setAttribute("aria-valuetext", `${place}, ${this.index} of ${n}`);
