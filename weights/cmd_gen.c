@@ -57,6 +57,9 @@ static int sudoku_options(struct gen *g, trm_error *err) {
         g->sudoku.effort = g->effort;
     if (g->target > 0)
         g->sudoku.target_clues = g->target;
+    /* Without exchanges a target would do nothing. */
+    if (g->target > 0 && g->effort < 0 && !g->sudoku.effort)
+        g->sudoku.effort = sudoku_levels[N_SUDOKU - 1].gen.effort;
     return TRM_OK;
 }
 

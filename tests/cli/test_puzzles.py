@@ -70,6 +70,13 @@ class Generate(Case):
             self.assertTrue(self.ok("gen", kind, "--count", 6, "--seed", 7, *more)
                             .startswith(first))
 
+    def test_few_clues_asked_for_are_searched_for(self):
+        def clues(*more):
+            return [81 - r["question"].count(".") for r in
+                    rows_of(self.ok("gen", "sudoku", "--count", 5, "--seed", 3, *more))]
+        plain, few = clues(), clues("--clues", 17)
+        self.assertTrue(all(a < b for a, b in zip(few, plain)), (few, plain))
+
     def test_mazes_have_a_shortest_path(self):
         for more in [["--size", "5-20"], ["--difficulty", "hard"], ["--style", "perfect"],
                      ["--style", "rooms", "--size", "17"]]:
