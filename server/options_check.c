@@ -1,7 +1,6 @@
 /* Checks of the options that look outside the text: files, the machine, limits that must fit
  * each other. No state; the caller's thread. */
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 
 #include "auth.h"
 #include "options_table.h"
+#include "tls.h"
 #include "trm/engine.h"
 
 #define AT(field) offsetof(trmd_options, field)
@@ -73,19 +73,15 @@ static int check_address(const trmd_options *o, trm_error *err) {
 }
 
 static int check_tls(const trmd_options *o, trm_error *err) {
-    gnutls_certificate_credentials_t pair;
+    trm_error why;
     if (!*o->tls_cert && !*o->tls_key)
         return TRM_OK;
     if (!*o->tls_key)
         return wrong(o, AT(tls_cert), err, "needs tls_key as well");
     if (!*o->tls_cert)
         return wrong(o, AT(tls_key), err, "needs tls_cert as well");
-    if (gnutls_certificate_allocate_credentials(&pair))
-        return trm_fail(err, TRM_E_NOMEM, "out of memory for the TLS certificate");
-    int r =
-        gnutls_certificate_set_x509_key_file(pair, o->tls_cert, o->tls_key, GNUTLS_X509_FMT_PEM);
-    gnutls_certificate_free_credentials(pair);
-    return r < 0 ? wrong(o, AT(tls_cert), err, gnutls_strerror(r)) : TRM_OK;
+    int r = trmd_tls_check(o->tls_cert, o->tls_key, &why);
+    return r ? wrong(o, AT(tls_cert), err, why.text) : TRM_OK;
 }
 
 static int check_backend(const trmd_options *o, trm_error *err) {

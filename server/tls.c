@@ -67,7 +67,7 @@ static int check_pair(const tls_pair *p, const char *cert, const char *key, trm_
                : trm_fail(err, TRM_E_FORMAT, "%.200s: is not the key of %.200s", key, cert);
 }
 
-int trmd_tls_load(const char *cert, const char *key, trm_error *err) {
+static int pair_new(tls_pair **out, const char *cert, const char *key, trm_error *err) {
     tls_pair *p = calloc(1, sizeof *p);
     int r = p ? TRM_OK : trm_fail(err, TRM_E_NOMEM, "out of memory for the TLS certificate");
     if (!r)
@@ -76,10 +76,25 @@ int trmd_tls_load(const char *cert, const char *key, trm_error *err) {
         r = read_key(p, key, err);
     if (!r)
         r = check_pair(p, cert, key, err);
-    if (r) {
+    if (r)
         pair_free(p);
+    else
+        *out = p;
+    return r;
+}
+
+int trmd_tls_check(const char *cert, const char *key, trm_error *err) {
+    tls_pair *p = NULL;
+    int r = pair_new(&p, cert, key, err);
+    pair_free(p);
+    return r;
+}
+
+int trmd_tls_load(const char *cert, const char *key, trm_error *err) {
+    tls_pair *p;
+    int r = pair_new(&p, cert, key, err);
+    if (r)
         return r;
-    }
     pair_free(current);
     current = p;
     return TRM_OK;

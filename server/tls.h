@@ -14,6 +14,8 @@
 
 /* Reads PEM files and checks that they fit; on an error what was loaded before stays. */
 int trmd_tls_load(const char *cert, const char *key, trm_error *err);
+/* The same without taking them; any thread. */
+int trmd_tls_check(const char *cert, const char *key, trm_error *err);
 bool trmd_tls_on(void);
 void trmd_tls_unload(void);
 /* For MHD_OPTION_HTTPS_CERT_CALLBACK2. */

@@ -122,6 +122,14 @@ class Tls(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("tls-cert", done.stderr)
 
+    def test_the_file_that_is_no_certificate_is_named(self):
+        for cert, key, named in (("one.key", "one.key", "one.key"), ("one.pem", "one.pem", "one.pem"),
+                                 ("one.pem", "two.key", "two.key")):
+            done = subprocess.run([TRMD, "--check-config", "--tls-cert", str(self.dir / cert), "--tls-key",
+                                   str(self.dir / key)], capture_output=True, text=True, timeout=30)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(f"--tls-cert: {self.dir / named}: ", done.stderr)
+
     def test_healthcheck_speaks_tls(self):
         check = [TRMD, "--healthcheck", "--port", str(self.server.port), "--tls-cert", str(self.dir / "one.pem"),
                  "--tls-key", str(self.dir / "one.key")]
