@@ -10,6 +10,8 @@
 /* The body as JSON; NULL with *p where it is none, or holds what jansson would take but we
  * will not. */
 json_t *trmp_load(const char *body, size_t size, trmp_problem *p);
+/* Refuses a key of the object at `base`: "there is no WHAT"KEY"". */
+int trmp_refuse_key(trmp_problem *p, const char *base, const char *key, const char *what);
 int trmp_parse_option(trmp_options *o, const char *base, const char *key, const json_t *v,
     const trmp_limits *limits, trmp_problem *p);
 /* Room for n puzzles, n > 0; r->n stays 0. */

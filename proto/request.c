@@ -180,6 +180,29 @@ static int whole(int *out, const json_t *v, int most, const char *at, trmp_probl
     return 0;
 }
 
+/* base/key, escaped; of a key too long for that, base. */
+static void point_at(char *out, size_t size, const char *base, const char *key) {
+    size_t n = (size_t)snprintf(out, size, "%s/", base);
+    for (; *key && n + 2 < size; key++) {
+        if (*key == '~' || *key == '/')
+            out[n++] = '~';
+        out[n++] = *key == '~' ? '0' : *key == '/' ? '1' : *key;
+    }
+    out[n] = 0;
+    if (*key)
+        (void)snprintf(out, size, "%s", base);
+}
+
+int trmp_refuse_key(trmp_problem *p, const char *base, const char *key, const char *what) {
+    char at[sizeof p->pointer];
+    size_t n = strnlen(key, 60);
+    while (n > 0 && ((unsigned char)key[n] & 0xC0) == 0x80) /* not within a character of UTF-8 */
+        n--;
+    point_at(at, sizeof at, base, key);
+    return trmp_problem_set(
+        p, 422, "invalid-request", at, "there is no %s\"%.*s\"", what, (int)n, key);
+}
+
 int trmp_parse_option(trmp_options *o, const char *base, const char *key, const json_t *v,
     const trmp_limits *limits, trmp_problem *p) {
     char at[160];
@@ -206,7 +229,7 @@ int trmp_parse_option(trmp_options *o, const char *base, const char *key, const 
         strcpy(o->model, s);
         return 0;
     }
-    return trmp_problem_set(p, 422, "invalid-request", at, "there is no option \"%.60s\"", key);
+    return trmp_refuse_key(p, base, key, "option ");
 }
 
 int trmp_parse_puzzle(

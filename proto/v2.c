@@ -192,12 +192,10 @@ static int parse_object(trmp_request *r, json_t *o, const trmp_limits *limits, t
         return invalid(p, NULL, "the body must be a JSON object");
     json_object_foreach(o, key, v) {
         int i = 0;
-        char at[128];
         while (i < 4 && strcmp(key, keys[i]) != 0)
             i++;
-        (void)snprintf(at, sizeof at, "/%.100s", key);
         if (i == 4)
-            return trmp_problem_set(p, 422, "invalid-request", at, "there is no \"%.60s\"", key);
+            return trmp_refuse_key(p, "", key, "");
     }
     const json_t *id = json_object_get(o, "id");
     if (id && (!json_is_string(id) || json_string_length(id) >= IDS))

@@ -58,6 +58,11 @@ class Errors(unittest.TestCase):
         self.problem({"puzzles": []}, 422, "invalid-request", "/puzzles")
         self.problem({"puzzles": [p, "?"]}, 422, "invalid-request", "/puzzles/1")
         self.problem({"puzzle": p, "deadline_m": 5}, 422, "invalid-request", "/deadline_m")
+        self.problem({"puzzle": p, "a/b~c": 5}, 422, "invalid-request", "/a~1b~0c", 'no option "a/b~c"')
+        for n in range(28, 32):  # is told in part: never of a character
+            self.problem({"puzzle": p, "a" + n * "\u00e9": 5}, 422, "invalid-request", "/a" + n * "\u00e9")
+        for long in ("\u00e9" * 100, "/" * 100, "a" * 10000):
+            self.problem({"puzzle": p, long: 5}, 422, "invalid-request", "", long[:20])
         self.problem({"puzzle": p, "max_steps": 0}, 422, "invalid-request", "/max_steps")
         self.problem({"puzzle": p, "attempts": "3"}, 422, "invalid-request", "/attempts")
         self.problem({"puzzle": p, "halt": "never"}, 422, "invalid-request", "/halt")
