@@ -203,8 +203,7 @@ static enum MHD_Result end_call(trmd_conn *k);
 static enum MHD_Result begin_call(trmd_conn *k) {
     trmp_problem p;
     trmd_app *a = k->app;
-    const char *accept = header(k, "Accept");
-    k->streaming = !k->v2[0] && accept && strstr(accept, "text/event-stream");
+    k->streaming = !k->v2[0] && trmd_stream_wanted(k);
     trmd_call *c = trmd_call_start(
         a, k->kind, k->v2[0] ? k->v2 : NULL, k->body ? k->body : "", k->size, k->streaming, &p);
     if (!c)

@@ -57,7 +57,9 @@ void trmd_conn_resume(trmd_conn *k);
 enum MHD_Result trmd_answer_json(trmd_conn *k, int status, char *text, const char *reason);
 enum MHD_Result trmd_answer_static(trmd_conn *k, const char *type, const void *bytes, size_t size);
 enum MHD_Result trmd_answer_problem(trmd_conn *k, const trmp_problem *p);
-/* stream.c: answers with server-sent events from k->call. */
+/* stream.c: whether the client accepts server-sent events. */
+bool trmd_stream_wanted(trmd_conn *k);
+/* Answers with server-sent events from k->call. */
 enum MHD_Result trmd_answer_stream(trmd_conn *k);
 /* The same from another reader of events, whose cls is k. */
 enum MHD_Result trmd_answer_events(trmd_conn *k, MHD_ContentReaderCallback reader);

@@ -290,7 +290,7 @@ enum MHD_Result trmd_job_answered(trmd_conn *k) {
             trmd_runs_cancelled(k->app, q->job.id);
             trmd_follows_look(k->app, q->job.id);
         }
-        ok = strstr(header(k, "Accept"), "text/event-stream") && q->kind == TRMD_ASK_GET
+        ok = q->kind == TRMD_ASK_GET && trmd_stream_wanted(k)
                  ? follow(k, &q->job)
                  : trmd_answer_json(k, 200, dump(&q->job, true), "ok");
     }

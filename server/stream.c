@@ -5,6 +5,21 @@
 
 #include "http.h"
 
+bool trmd_stream_wanted(trmd_conn *k) {
+    static const char type[] = "text/event-stream";
+    const char *s = MHD_lookup_connection_value(k->http, MHD_HEADER_KIND, "Accept");
+    while (s && *s) {
+        s += strspn(s, " \t,");
+        size_t whole = strcspn(s, ","), n = strcspn(s, " \t,;");
+        if (n == sizeof type - 1 && strncasecmp(s, type, n) == 0) {
+            const char *q = s + n + strspn(s + n, " \t;");
+            return strncasecmp(q, "q=", 2) != 0 || strtod(q + 2, NULL) > 0; /* q=0 is a refusal */
+        }
+        s += whole;
+    }
+    return false;
+}
+
 static ssize_t read_events(void *cls, uint64_t pos, char *buffer, size_t room) {
     trmd_conn *k = cls;
     (void)pos;

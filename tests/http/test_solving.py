@@ -68,6 +68,14 @@ class Solving(unittest.TestCase):
         a = self.server.post("/v1/sudoku", {"puzzle": EXTREME, "max_steps": 2, "attempts": 1, "halt": "fixed"})[2]
         self.assertEqual((a["steps"], a["attempts"]), (2, 1))
 
+    def test_a_stream_is_for_who_accepts_one(self):
+        for accept, stream in (("Text/Event-Stream", True), ("application/json, text/event-stream;q=0.5", True),
+                               ("text/event-stream; charset=utf-8", True), ("text/event-stream;q=0, */*", False),
+                               ("text/event-stream; Q=0.000", False), ("text/event-streams", False), ("", False)):
+            with self.subTest(accept):
+                _, head, _ = self.server.request("POST", "/v1/sudoku", {"puzzle": NEWSPAPER}, {"Accept": accept})
+                self.assertEqual(head["content-type"], "text/event-stream" if stream else "application/json")
+
     def test_stream_shows_every_step_and_ends_with_the_answer(self):
         status, head, data = self.server.request("POST", "/v1/sudoku", {"puzzle": NEWSPAPER},
                                                  {"Accept": "text/event-stream"})
