@@ -247,6 +247,7 @@ static const struct {
     {"fractal", trm_arc_fractal, 3},
 };
 enum { N_RULES = sizeof rules / sizeof *rules, SECONDS = 8 };
+_Static_assert((int)N_RULES == (int)TRM_ARC_RULES, "as many rules as recipes have weights for");
 
 /* What may come after any other rule: mirror, quarter, transpose, exchange, all-to-three, crop,
  * border, halo. */
@@ -272,9 +273,14 @@ bool trm_arc_rule_apply(trm_arc_grid *out, int rule, const trm_arc_grid *in) {
            rules[second[rule / N_RULES - 1]].apply(out, &between);
 }
 
-int trm_arc_rule_draw(bool composed, trm_rng *rng) {
-    int first = composed ? N_RULES : 0, last = composed ? trm_arc_rules_composed() : N_RULES;
-    return first + (int)trm_rng_below(rng, (uint32_t)(last - first));
+int trm_arc_rule_draw(const int *weight, bool composed, trm_rng *rng) {
+    int total = 0, rule = 0;
+    for (int i = 0; i < N_RULES; i++)
+        total += weight[i];
+    int drawn = (int)trm_rng_below(rng, (uint32_t)(total * (composed ? SECONDS : 1)));
+    for (int left = drawn % total; left >= weight[rule]; rule++)
+        left -= weight[rule];
+    return composed ? N_RULES * (1 + drawn / total) + rule : rule;
 }
 
 /* A few rectangles, lines and cells on black. */

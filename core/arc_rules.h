@@ -10,8 +10,9 @@
 int trm_arc_rules(void);
 int trm_arc_rules_composed(void);
 const char *trm_arc_rule_name(int rule);
-/* A random one: of one step, or of two. */
-int trm_arc_rule_draw(bool composed, trm_rng *rng);
+/* A random one, of one step or of two; weight[rule] (TRM_ARC_RULES of them, not all 0) says how
+ * often the first step is which. */
+int trm_arc_rule_draw(const int *weight, bool composed, trm_rng *rng);
 /* A random input of sides up to `most` (>= 2) and the rule's output, no longer than `most`
  * where the rule enlarges. Rules speak of colours 1, 2 ...: frames give the other variants. */
 void trm_arc_rule_pair(trm_arc_pair *out, int rule, int most, trm_rng *rng);

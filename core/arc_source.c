@@ -221,7 +221,7 @@ int trm_arc_source_next(const trm_arc_source *s, int easier, trm_lesson *l, trm_
     trm_arc_frame f;
     int row, most = r->size_max - easier;
     if (trm_rng_unit(&l->rng) < r->share_rules) {
-        int rule = trm_arc_rule_draw(trm_rng_unit(&l->rng) < r->share_composed, &l->rng);
+        int rule = trm_arc_rule_draw(r->rules, trm_rng_unit(&l->rng) < r->share_composed, &l->rng);
         trm_arc_rule_pair(&made, rule, most, &l->rng);
         p = &made;
         row = 1 + rule;

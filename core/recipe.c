@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "arc_rules.h"
 #include "fields.h"
 #include "net.h"
 #include "trm/train.h"
@@ -80,6 +81,8 @@ static void defaults(trm_recipe *r) {
     r->length_min = 1;
     r->share_colours = 0.75;
     r->share_moved = 0.3;
+    for (int i = 0; i < TRM_ARC_RULES; i++)
+        r->rules[i] = 1;
 }
 
 static int read_choice(
@@ -130,6 +133,30 @@ static int read_model(trm_recipe *r, const json_t *v, trm_error *err) {
     return e ? trm_fail(err, e, "recipe: model: %s", inner.text) : TRM_OK;
 }
 
+/* {"crop": 8}: how often a rule is drawn; 1 where it is not named. */
+static int read_rules(trm_recipe *r, const json_t *v, trm_error *err) {
+    const char *name;
+    json_t *weight;
+    int total = 0;
+    if (!json_is_object(v))
+        return trm_fail(err, TRM_E_FORMAT, "recipe: \"rules\" must be an object of rules");
+    json_object_foreach((json_t *)v, name, weight) {
+        int i = 0;
+        while (i < TRM_ARC_RULES && strcmp(trm_arc_rule_name(i), name) != 0)
+            i++;
+        if (i == TRM_ARC_RULES)
+            return trm_fail(err, TRM_E_FORMAT, "recipe: \"rules\": there is no \"%.60s\"", name);
+        json_int_t w = json_is_integer(weight) ? json_integer_value(weight) : -1;
+        if (w < 0 || w > 1000)
+            return trm_fail(err, TRM_E_FORMAT,
+                "recipe: \"rules\": \"%s\" must be an integer from 0 to 1000", name);
+        r->rules[i] = (int)w;
+    }
+    for (int i = 0; i < TRM_ARC_RULES; i++)
+        total += r->rules[i];
+    return total ? TRM_OK : trm_fail(err, TRM_E_FORMAT, "recipe: \"rules\": all are 0");
+}
+
 static int read_key(trm_recipe *r, const char *key, const json_t *v, trm_error *err) {
     static const char *const optimizers[] = {"muon", "adamw", "adam_atan2"};
     static const char *const losses[] = {"stablemax", "softmax"};
@@ -143,6 +170,8 @@ static int read_key(trm_recipe *r, const char *key, const json_t *v, trm_error *
         return read_files(r->exclude, key, v, err);
     if (strcmp(key, "challenges") == 0)
         return read_files(r->challenges, key, v, err);
+    if (strcmp(key, "rules") == 0)
+        return read_rules(r, v, err);
     if (strcmp(key, "held_out") == 0)
         return read_text(r->held_out, sizeof r->held_out, key, v, err);
     if (strcmp(key, "task") == 0)

@@ -24,6 +24,7 @@ enum {
     TRM_ARC_SIDE = 30,
     TRM_ARC_CELLS = 900,
     TRM_ARC_COLOURS = 10,
+    TRM_ARC_RULES = 42, /* generated rules of one step */
     TRM_ARC_VOCAB = 12, /* 0 pad, 1 end of grid, 2..11 colours 0..9 */
     TRM_ARC_DEMOS = 32, /* most demonstration pairs of a task */
     TRM_ARC_TESTS = 32, /* most test inputs */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "trm/arc.h"
 #include "trm/model.h"
 
 /* Losses of one supervision step, summed over the batch: `lm` the cross-entropy averaged
@@ -89,12 +90,13 @@ typedef struct trm_recipe {
     int length_min;     /* shortest path at the largest size; scaled with the area */
     double share_short; /* of generated mazes: where S and G may be nearer than that */
     /* ARC data; sizes as for mazes, of the longest side of a pair */
-    char challenges[8][512]; /* task files, NAME_challenges.json with NAME_solutions.json */
-    char held_out[512];      /* names of tasks never trained on, one a line; beside the recipe */
-    double share_rules;      /* of new puzzles: from generated tasks of one rule */
-    double share_composed;   /* of those: of two rules in turn */
-    double share_colours;    /* of new puzzles: shown in exchanged colours */
-    double share_moved;      /* of new puzzles: shown anywhere on the canvas */
+    char challenges[8][512];  /* task files, NAME_challenges.json with NAME_solutions.json */
+    char held_out[512];       /* names of tasks never trained on, one a line; beside the recipe */
+    double share_rules;       /* of new puzzles: from generated tasks of one rule */
+    double share_composed;    /* of those: of two rules in turn */
+    int rules[TRM_ARC_RULES]; /* how often each rule of one step is drawn */
+    double share_colours;     /* of new puzzles: shown in exchanged colours */
+    double share_moved;       /* of new puzzles: shown anywhere on the canvas */
 } trm_recipe;
 
 TRM_API int trm_recipe_parse(trm_recipe *r, const char *json, trm_error *err);

@@ -287,6 +287,23 @@ static void test_rules_make_valid_pairs(void **state) {
     }
 }
 
+static void test_rules_are_drawn_by_their_weights(void **state) {
+    (void)state;
+    int weight[TRM_ARC_RULES] = {[3] = 1, [10] = 3}, drawn[TRM_ARC_RULES] = {0}, seconds = 0;
+    trm_rng rng;
+    trm_rng_seed(&rng, 4);
+    for (int i = 0; i < 4000; i++) {
+        int rule = trm_arc_rule_draw(weight, i % 2, &rng);
+        assert_int_equal(rule >= TRM_ARC_RULES, i % 2);
+        assert_in_range(rule, 0, trm_arc_rules_composed() - 1);
+        drawn[rule % TRM_ARC_RULES]++;
+        seconds |= 1 << rule / TRM_ARC_RULES;
+    }
+    assert_int_equal(drawn[3] + drawn[10], 4000);
+    assert_in_range(drawn[3], 850, 1150);
+    assert_int_equal(seconds, (1 << trm_arc_rules_composed() / TRM_ARC_RULES) - 1);
+}
+
 static void test_votes_are_ranked(void **state) {
     (void)state;
     trm_arc_votes v = {0};
@@ -330,6 +347,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_drawn_is_read),
         cmocka_unit_test(test_rules_do_what_their_names_say),
         cmocka_unit_test(test_rules_make_valid_pairs),
+        cmocka_unit_test(test_rules_are_drawn_by_their_weights),
         cmocka_unit_test(test_votes_are_ranked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
