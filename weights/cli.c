@@ -202,20 +202,24 @@ int cli_print_json(const cli_command *cmd, json_t *object) {
 }
 
 void cli_progress_begin(cli_progress *p, const char *what) {
-    *p = (cli_progress){.what = what, .terminal = isatty(STDERR_FILENO) != 0};
+    *p = (cli_progress){.what = what, .terminal = isatty(STDERR_FILENO) != 0, .from = -1};
     p->began = p->last = cli_now();
 }
 
 void cli_progress_at(cli_progress *p, long done, long total, const char *note) {
     enum { WIDTH = 30 };
     double now = cli_now();
+    if (p->from < 0) { /* a resumed run did not do the first steps in this time */
+        p->from = done;
+        p->counted = now;
+    }
     if (now - p->last < (p->terminal ? 0.1 : 5.0))
         return;
     p->last = now;
-    double left = done > 0 ? (now - p->began) * (double)(total - done) / (double)done : 0;
     char eta[32] = "";
-    if (done > 0)
-        (void)snprintf(eta, sizeof eta, "%.0f s left", left);
+    if (done > p->from)
+        (void)snprintf(eta, sizeof eta, "%.0f s left",
+            (now - p->counted) * (double)(total - done) / (double)(done - p->from));
     if (!note)
         note = "";
     if (!p->terminal) {

@@ -105,7 +105,8 @@ double cli_now(void);
 typedef struct cli_progress {
     const char *what;
     bool terminal, drawn;
-    double began, last;
+    double began, last, counted;
+    long from; /* what was done at the first call, at `counted`; -1 before it */
 } cli_progress;
 
 void cli_progress_begin(cli_progress *p, const char *what);
