@@ -43,8 +43,10 @@ typedef struct cli_option {
     const char *help;
 } cli_option;
 
+enum { CLI_ARGS = 8 };
+
 typedef struct cli_args {
-    char *at[4]; /* what is not an option, in order */
+    char *at[CLI_ARGS]; /* what is not an option, in order */
     int n;
 } cli_args;
 
@@ -118,7 +120,7 @@ void cli_progress_end(cli_progress *p);
 #define CLI_END                                                                                    \
     { NULL, 0, CLI_FLAG, NULL, 0, 0, NULL, NULL }
 
-extern const cli_command cmd_bench, cmd_eval, cmd_forward, cmd_gen, cmd_grad, cmd_import, cmd_info,
-    cmd_join, cmd_solve, cmd_split, cmd_train;
+extern const cli_command cmd_average, cmd_bench, cmd_eval, cmd_forward, cmd_gen, cmd_grad,
+    cmd_import, cmd_info, cmd_join, cmd_solve, cmd_split, cmd_train;
 
 #endif

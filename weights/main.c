@@ -9,7 +9,8 @@
 #include "trm/streams.h"
 
 static const cli_command *const commands[] = {&cmd_solve, &cmd_eval, &cmd_gen, &cmd_train,
-    &cmd_info, &cmd_import, &cmd_split, &cmd_join, &cmd_forward, &cmd_grad, &cmd_bench, NULL};
+    &cmd_info, &cmd_import, &cmd_average, &cmd_split, &cmd_join, &cmd_forward, &cmd_grad,
+    &cmd_bench, NULL};
 
 static void print_usage(FILE *to) {
     fputs("Usage: trm COMMAND [OPTION...]\n\nTiny Recursive Models: solve puzzles, measure, "

@@ -13,7 +13,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 TRM = os.environ.get("TRM_BIN", str(TESTS.parent / "build/release/bin/trm"))
 GOLDEN = TESTS / "golden"
 
-COMMANDS = ["solve", "eval", "gen", "train", "info", "import", "split", "join", "forward", "grad", "bench"]
+COMMANDS = ["solve", "eval", "gen", "train", "info", "import", "average", "split", "join", "forward", "grad", "bench"]
 NEWSPAPER = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 NEWSPAPER_ANSWER = (
     "534678912672195348198342567859761423426853791713924856961537284287419635345286179")

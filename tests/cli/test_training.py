@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from support import TESTS, TRM, Case, GOLDEN, read_tensors
+from support import TESTS, TRM, Case, GOLDEN, read_metadata, read_tensors
 
 RECIPE = {
     "task": "sudoku", "seed": 5, "batch": 8, "steps": 40, "warmup": 4, "lr": 0.01,
@@ -196,6 +196,34 @@ class Training(Case):
     def test_a_start_from_another_shape_is_refused(self):
         self.refused("train", self.recipe(), "--out", self.dir / "x", "--init",
                      GOLDEN / "maze-attention/model.safetensors", says="maze-attention")
+
+    def test_trainings_from_the_same_weights_are_averaged(self):
+        for seed in 1, 2:
+            self.train(f"run{seed}", recipe=self.recipe(steps=2, seed=seed))
+        runs = [self.dir / f"run{seed}/model.safetensors" for seed in (1, 2)]
+        mean = self.dir / "mean.safetensors"
+        self.assertEqual(self.json("average", *runs, "-o", mean)["models"], 2)
+        a, b, got = (read_tensors(path) for path in (*runs, mean))
+        self.assertEqual(list(got), list(a))
+        for name, (_, shape, values) in got.items():
+            self.assertEqual(shape, a[name][1])
+            for x, y, z in zip(a[name][2], b[name][2], values):
+                self.assertAlmostEqual((x + y) / 2, z, 6)
+        self.assertEqual(read_metadata(mean), read_metadata(runs[0]))
+        self.ok("solve", "sudoku", "-m", mean, "--attempts", 1, stdin="." * 81)
+
+    def test_models_of_two_shapes_have_no_average(self):
+        self.train("run", recipe=self.recipe(steps=1))
+        run = self.dir / "run/model.safetensors"
+        self.train("wide", recipe=self.recipe(steps=1, model={**RECIPE["model"], "hidden_size": 64}))
+        wide = self.dir / "wide/model.safetensors"
+        mean = self.dir / "mean.safetensors"
+        self.refused("average", run, wide, "-o", mean, says="wide/model.safetensors is of another shape")
+        self.refused("average", run, self.dir / "none", "-o", mean, says="none")
+        self.refused("average", run, "-o", mean, says="")
+        self.refused("average", run, run, says="-o")
+        self.refused("average", run, run, "-o", mean, "-d", "int8", says="f32 or bf16")
+        self.assertFalse(mean.exists())
 
 
 if __name__ == "__main__":
