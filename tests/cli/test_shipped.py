@@ -1,4 +1,5 @@
 """The shipped model is not found, or does not solve what it is shipped for."""
+import json
 import pathlib
 import shutil
 import subprocess
@@ -47,6 +48,15 @@ class Shipped(Case):
         self.assertEqual(round(20 * got["exact"]), right)
         self.assertEqual(round(20 * got["verified"]), checked)
         self.assertGreater(right, 0)
+
+    def test_tasks_of_one_rule_are_learned(self):
+        for name in "crop", "mirror", "fill":
+            path = TESTS / f"data/arc/{name}.json"
+            got = self.json("solve", "arc", path, "--max-steps", 1000, "--deadline-ms", 600000)
+            tests = json.loads(path.read_text())["test"]
+            answers = [[a["grid"] for a in test["attempts"]] for test in got["tests"]]
+            for test, grids in zip(tests, answers, strict=True):
+                self.assertIn(test["output"], grids, name)
 
     def test_every_shipped_model_loads_by_its_name(self):
         models = sorted((TESTS.parent / "weights").glob("*.safetensors"))
