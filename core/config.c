@@ -55,6 +55,7 @@ static const trm_field fields[] = {
     F(unsat_head, TRM_BOOL, 0, 1, false),
     F(packed, TRM_BOOL, 0, 1, false),
     F(frames, TRM_BOOL, 0, 1, false),
+    F(auto_H_cycles, TRM_INT, 0, 1000, false),
     F(halt_logit, TRM_REAL, -1e6, 1e6, false),
 #undef F
 };

@@ -17,7 +17,7 @@
 
 #include "trm/train.h"
 
-enum { TRM_DEVICE_ABI = 3 };
+enum { TRM_DEVICE_ABI = 4 };
 
 typedef struct trm_device trm_device;
 
@@ -93,8 +93,9 @@ typedef struct trm_device_lib {
     /* Copies a slot's latents, (s, D) each. */
     int (*latents_get)(trm_device *d, int slot, float *y, float *z, trm_error *err);
     int (*latents_put)(trm_device *d, int slot, const float *y, const float *z, trm_error *err);
-    /* One supervision step on n different slots; out (n). */
-    int (*step)(trm_device *d, const int *slots, int n, trm_device_output *out, trm_error *err);
+    /* One supervision step of so many cycles on n different slots; out (n). */
+    int (*step)(
+        trm_device *d, const int *slots, int n, int cycles, trm_device_output *out, trm_error *err);
     /* Begins a training step on all slots and returns while it runs; learned() waits for it, fills
      * verdict (slots) and the norm of the gradient before it was clipped. */
     int (*learn)(trm_device *d, const trm_device_update *u, trm_error *err);

@@ -15,6 +15,7 @@
 
 struct slot {
     int cells, s; /* s: padded positions of its plan; 0 = empty */
+    int cycles;   /* T of its steps */
     float *e, *y, *z, *rope, *logits, *confidence;
     int32_t *answer, *near;
     float q[2];
@@ -23,7 +24,7 @@ struct slot {
 
 /* Slots that pass the network together, in the step in progress. */
 struct group {
-    int first, n, passes; /* of step_slots; passes of the network done */
+    int first, n, passes, all; /* of step_slots; passes of the network done, of all in the step */
     bool busy;
 };
 
@@ -35,6 +36,7 @@ struct trm_engine {
     const trm_device_lib *lib; /* of the device, or NULL: then net, team and work are NULL */
     trm_device *device;
     trm_device_output *output; /* of a step on the device (slots) */
+    int *equal;                /* slots that a step on the device takes together (slots) */
     trm_error late;            /* a perturbation that failed: told by the next step */
     const char *name;          /* of the backend */
     struct slot *slot;
@@ -112,7 +114,9 @@ static int make_device(trm_engine *e, const char *backend, trm_error *err) {
     e->name = o.backend;
     e->slots = e->lib->slots(e->device);
     e->output = calloc((size_t)e->slots, sizeof *e->output);
-    return e->output ? make_slots(e, err) : trm_fail(err, TRM_E_NOMEM, "out of memory for slots");
+    e->equal = calloc((size_t)e->slots, sizeof *e->equal);
+    return e->output && e->equal ? make_slots(e, err)
+                                 : trm_fail(err, TRM_E_NOMEM, "out of memory for slots");
 }
 
 static int make_cpu(trm_engine *e, const trm_engine_options *o, trm_error *err) {
@@ -164,6 +168,7 @@ void trm_engine_free(trm_engine *e) {
     if (e->lib && e->device)
         e->lib->close(e->device);
     free(e->output);
+    free(e->equal);
     for (int i = 0; e->work && i < trm_team_size(e->team); i++)
         trm_work_free(e->work[i]);
     free(e->work);
@@ -296,6 +301,7 @@ int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err
         return r;
     struct slot *s = &e->slot[slot];
     s->cells = in->cells;
+    s->cycles = c->H_cycles;
     s->s = trm_plan_length(c, trm_config_span(c, in->cells));
     trm_places(s->rope, s->near, c, s->s, in->cells, in->row, in->col);
     count_load(s);
@@ -342,6 +348,10 @@ int trm_engine_change(trm_engine *e, int slot, const trm_input *in, trm_error *e
         return change_device(e, slot, in, err);
     embed(e, s, in);
     return TRM_OK;
+}
+
+void trm_engine_cycles(trm_engine *e, int slot, int cycles) {
+    e->slot[slot].cycles = cycles;
 }
 
 uint64_t trm_engine_loaded(const trm_engine *e, int slot) {
@@ -418,44 +428,53 @@ static void advance(const trm_engine *e, trm_work *w, const trm_plan *plan, stru
     }
 }
 
-static int passes_of_step(const trm_engine *e) {
-    return e->model->config.H_cycles * (e->model->config.L_cycles + 1);
+static int passes_of_step(const trm_engine *e, const struct slot *s) {
+    return s->cycles * (e->model->config.L_cycles + 1);
 }
 
-/* Slots of equal length, one, two or four, go together while that leaves something for each
- * member. */
+static bool go_together(const struct slot *a, const struct slot *b) {
+    return a->s == b->s && a->cycles == b->cycles;
+}
+
+/* Slots of equal length and cycles, one, two or four, go together while that leaves something for
+ * each member. */
 static void make_groups(trm_engine *e, int n) {
     int team = trm_team_size(e->team), at = 0;
+    e->left = 0;
     for (e->groups = 0; at < n; e->groups++) {
-        int s = e->slot[e->step_slots[at]].s, equal = 1, size = 1;
+        const struct slot *s = &e->slot[e->step_slots[at]];
+        int equal = 1, size = 1, all = passes_of_step(e, s);
         int most = n - at - (team - 1 - e->groups % team);
-        int wanted = trm_group_size(&e->model->config, s, n, team);
-        while (equal < wanted && equal < most && e->slot[e->step_slots[at + equal]].s == s)
+        int wanted = trm_group_size(&e->model->config, s->s, n, team);
+        while (
+            equal < wanted && equal < most && go_together(s, &e->slot[e->step_slots[at + equal]]))
             equal++;
         while (2 * size <= equal)
             size *= 2;
-        e->group[e->groups] = (struct group){at, size, 0, false};
+        e->group[e->groups] = (struct group){at, size, 0, all, false};
+        e->left += all;
         at += size;
     }
-    e->left = e->groups * passes_of_step(e);
 }
 
-/* The group that is least advanced, of those that nobody has, and how many passes it is to be
+/* The group that has most before it, of those that nobody has, and how many passes it is to be
  * taken through; NULL where there is none left. At the end of a step these are few, so that no
  * member waits long for the last. */
 static struct group *take(trm_engine *e, int *passes) {
     struct group *best = NULL;
-    int all = passes_of_step(e), cycle = e->model->config.L_cycles + 1;
+    int most = 0, cycle = e->model->config.L_cycles + 1;
     (void)pthread_mutex_lock(&e->lock);
     for (int k = 0; k < e->groups; k++) {
         struct group *g = &e->group[k];
-        if (!g->busy && g->passes < (best ? best->passes : all))
-            best = g;
+        if (g->busy || g->all - g->passes <= most)
+            continue;
+        best = g;
+        most = g->all - g->passes;
     }
     if (best) {
         int n = e->left / (2 * trm_team_size(e->team));
         n = n < 1 ? 1 : n > cycle ? cycle : n;
-        *passes = n < all - best->passes ? n : all - best->passes;
+        *passes = n < most ? n : most;
         e->left -= *passes;
         best->busy = true;
     }
@@ -485,24 +504,39 @@ static void step_member(void *arg, int member) {
         if (trm_work_plan(&plan, e->work[member], s[0]->s, 0, NULL))
             return; /* cannot be: trm_engine_load() has made it */
         advance(e, e->work[member], plan, s, n, g->passes, passes);
-        for (int i = 0; i < n && g->passes + passes == passes_of_step(e); i++)
+        for (int i = 0; i < n && g->passes + passes == g->all; i++)
             read_out(e, s[i]);
         give_back(e, g, passes);
     }
 }
 
-static int step_device(trm_engine *e, const int *slots, int n, trm_error *err) {
-    if (e->late.code)
-        return trm_fail(err, e->late.code, "%s", e->late.text);
+/* Slots whose steps have equally many cycles. */
+static int step_equal(trm_engine *e, const int *slots, int n, int cycles, trm_error *err) {
     for (int i = 0; i < n; i++) {
         const struct slot *s = &e->slot[slots[i]];
         e->output[i] = (trm_device_output){.answer = s->answer,
             .confidence = s->confidence,
             .logits = e->keep_logits ? s->logits : NULL};
     }
-    int r = e->lib->step(e->device, slots, n, e->output, err);
+    int r = e->lib->step(e->device, slots, n, cycles, e->output, err);
     for (int i = 0; i < n && !r; i++)
         memcpy(e->slot[slots[i]].q, e->output[i].q, sizeof e->output[i].q);
+    return r;
+}
+
+static int step_device(trm_engine *e, const int *slots, int n, trm_error *err) {
+    int most = 0, equal, r = TRM_OK;
+    if (e->late.code)
+        return trm_fail(err, e->late.code, "%s", e->late.text);
+    for (int i = 0; i < n; i++)
+        most = e->slot[slots[i]].cycles > most ? e->slot[slots[i]].cycles : most;
+    for (int cycles = 1; cycles <= most && !r; cycles++) {
+        for (int i = equal = 0; i < n; i++)
+            if (e->slot[slots[i]].cycles == cycles)
+                e->equal[equal++] = slots[i];
+        if (equal)
+            r = step_equal(e, e->equal, equal, cycles, err);
+    }
     return r;
 }
 

@@ -123,10 +123,14 @@ static int load_maze(trm_lane *l, trm_task *t, trm_engine *e, trm_error *err) {
 }
 
 static int load(trm_lane *l, trm_engine *e, trm_error *err) {
-    return l->task->kind == TRM_KIND_SUDOKU ? load_sudoku(l, l->task, e, err)
-           : l->task->kind == TRM_KIND_MAZE
-               ? load_maze(l, l->task, e, err)
-               : trm_fail(err, TRM_E_ARG, "no lanes for this kind of task");
+    int cycles = trm_engine_model(e)->config.auto_H_cycles;
+    int r = l->task->kind == TRM_KIND_SUDOKU ? load_sudoku(l, l->task, e, err)
+            : l->task->kind == TRM_KIND_MAZE
+                ? load_maze(l, l->task, e, err)
+                : trm_fail(err, TRM_E_ARG, "no lanes for this kind of task");
+    if (!r && cycles && l->task->policy.halt == TRM_HALT_AUTO)
+        trm_engine_cycles(e, l->slot, cycles);
+    return r;
 }
 
 int trm_lane_restart(trm_lane *l, trm_engine *e, trm_error *err) {

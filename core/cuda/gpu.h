@@ -28,11 +28,11 @@ typedef struct trm_gpu_place {
 } trm_gpu_place;
 
 typedef struct trm_gpu_bucket {
-    int b, s, seen;
+    int b, s, cycles, seen;
     trm_dev_graph *graph;
 } trm_gpu_bucket;
 
-enum { TRM_GPU_BUCKETS = 128 };
+enum { TRM_GPU_BUCKETS = 256 };
 
 /* What training adds. Arrays of the layout's length are flat, as the weights are. */
 typedef struct trm_gpu_learning {
@@ -169,6 +169,7 @@ int trm_gpu_latents_get(trm_device *g, int slot, float *y, float *z, trm_error *
 int trm_gpu_latents_put(trm_device *g, int slot, const float *y, const float *z, trm_error *err);
 int trm_gpu_products(
     trm_device *g, int n, double seconds, double *puzzle_steps_per_s, trm_error *err);
-int trm_gpu_step(trm_device *g, const int *slots, int n, trm_device_output *out, trm_error *err);
+int trm_gpu_step(
+    trm_device *g, const int *slots, int n, int cycles, trm_device_output *out, trm_error *err);
 
 #endif

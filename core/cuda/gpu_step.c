@@ -98,7 +98,7 @@ int trm_gpu_length(const trm_device *g, int s) {
     return up < g->max_s ? up : g->max_s;
 }
 
-static trm_gpu_bucket *bucket_of(trm_device *g, const int *slots, int n) {
+static trm_gpu_bucket *bucket_of(trm_device *g, const int *slots, int n, int cycles) {
     int b = 1, s = 1;
     while (b < n)
         b *= 2;
@@ -108,14 +108,15 @@ static trm_gpu_bucket *bucket_of(trm_device *g, const int *slots, int n) {
     s = trm_gpu_length(g, s);
     for (int i = 0; i < TRM_GPU_BUCKETS; i++) {
         trm_gpu_bucket *k = &g->bucket[i];
-        if (k->b == b && k->s == s)
+        if (k->b == b && k->s == s && k->cycles == cycles)
             return k;
         if (k->b == 0) {
-            *k = (trm_gpu_bucket){.b = b, .s = s};
+            *k = (trm_gpu_bucket){.b = b, .s = s, .cycles = cycles};
             return k;
         }
     }
-    return NULL; /* cannot be: at most 17 batch sizes times 8 lengths, less those that coincide */
+    return NULL; /* cannot be: at most 17 batch sizes times 8 lengths, less those that coincide,
+                    times H_cycles and auto_H_cycles */
 }
 
 void trm_gpu_begin(trm_device *g) {
@@ -199,10 +200,10 @@ static void answer(trm_device *g) {
             g->dev, g->host_logits, g->logits, b * l * (size_t)g->c.vocab_size * sizeof *g->logits);
 }
 
-static void whole_step(trm_device *g) {
+static void whole_step(trm_device *g, int cycles) {
     trm_dev_up(g->dev, g->list, g->host_list, (size_t)g->shape.b * sizeof *g->list);
     trm_gpu_begin(g);
-    for (int t = 0; t < g->c.H_cycles; t++)
+    for (int t = 0; t < cycles; t++)
         trm_gpu_cycle(g, NULL);
     trm_gpu_heads(g);
     trm_gpu_end(g);
@@ -214,12 +215,12 @@ static void whole_step(trm_device *g) {
 static void run_bucket(trm_device *g, trm_gpu_bucket *k) {
     g->shape = (trm_k_shape){k->b, k->s, g->c.mlp_t};
     if (k->seen++ == 0) {
-        whole_step(g);
+        whole_step(g, k->cycles);
         return;
     }
     if (!k->graph) {
         trm_dev_record(g->dev);
-        whole_step(g);
+        whole_step(g, k->cycles);
         trm_dev_recorded(g->dev, &k->graph);
     }
     trm_dev_replay(g->dev, k->graph);
@@ -238,10 +239,11 @@ static void hand_out(trm_device *g, const int *slots, int n, trm_device_output *
     }
 }
 
-int trm_gpu_step(trm_device *g, const int *slots, int n, trm_device_output *out, trm_error *err) {
+int trm_gpu_step(
+    trm_device *g, const int *slots, int n, int cycles, trm_device_output *out, trm_error *err) {
     if (n < 1)
         return TRM_OK;
-    trm_gpu_bucket *k = bucket_of(g, slots, n);
+    trm_gpu_bucket *k = bucket_of(g, slots, n, cycles);
     if (!k)
         return trm_fail(err, TRM_E_BACKEND, "more batch shapes than the GPU has places for");
     for (int i = 0; i < k->b; i++)
@@ -266,9 +268,9 @@ int trm_gpu_products(
     long steps = 0;
     g->shape = (trm_k_shape){n, g->max_s, g->c.mlp_t};
     trm_dev_only_products(g->dev, true);
-    whole_step(g);
+    whole_step(g, g->c.H_cycles);
     trm_dev_record(g->dev);
-    whole_step(g);
+    whole_step(g, g->c.H_cycles);
     trm_dev_recorded(g->dev, &graph);
     trm_dev_only_products(g->dev, false);
     int r = trm_dev_sync(g->dev, err);

@@ -66,6 +66,8 @@ typedef struct trm_config {
     bool packed;       /* trained on packed cells: any number of cells up to L */
     bool frames;       /* the last 10 positions of puzzle_emb_len, and an embedding of each cell's
                           place, tell how an ARC pair is shown */
+    int auto_H_cycles; /* T of a step where every step's answer is checked (halt `auto`), 0 =
+                          H_cycles: with fewer an easy puzzle is done sooner */
     double halt_logit; /* `act` halts above this halt logit (official: 0) */
 } trm_config;
 

@@ -55,12 +55,15 @@ TRM_API size_t trm_engine_bytes(const trm_engine *e);
 TRM_API int trm_engine_load(trm_engine *e, int slot, const trm_input *in, trm_error *err);
 /* As trm_engine_load, but the slot's latents stay: the puzzle in it, with other tokens. */
 TRM_API int trm_engine_change(trm_engine *e, int slot, const trm_input *in, trm_error *err);
+/* How many cycles T >= 1 each further step of the slot takes, until its next load: then it is the
+ * model's H_cycles again. */
+TRM_API void trm_engine_cycles(trm_engine *e, int slot, int cycles);
 /* Which load or change the slot has seen last: a number that no other one of any engine has had,
  * 0 before the first. */
 TRM_API uint64_t trm_engine_loaded(const trm_engine *e, int slot);
 /* Adds sigma * N(0,1) to the slot's latents: another starting point for a new attempt. */
 TRM_API void trm_engine_perturb(trm_engine *e, int slot, float sigma, trm_rng *rng);
-/* One supervision step on n different slots. On error no answer is changed. */
+/* One supervision step on n different slots. After an error no answer counts. */
 TRM_API int trm_engine_step(trm_engine *e, const int *slots, int n, trm_error *err);
 
 /* After a step, valid until the slot's next load or step: */

@@ -12,6 +12,8 @@
  *     candidates, and the answer is checked against the puzzle as it was asked;
  *   - a Sudoku attempt that assumes one clue more than the attempt before it goes on from its
  *     latents, in its image, where they are still in the slot;
+ *   - where only the checker and the budget end an attempt (halt = auto), a step has the model's
+ *     auto_H_cycles, if it names them;
  *   - after each step the lane's argmax is decoded, mapped back and checked exactly;
  *   - a lane ends when it is verified, when its attempt's steps are spent, (halt = act)
  *     when the halt logit passes the model's threshold, or where assumptions are made when

@@ -248,6 +248,38 @@ static void test_what_is_assumed_wrongly_is_dropped_at_once(void **state) {
     assert_int_equal(steps_with_doubt(1000), 2 + 1 * 3);
 }
 
+/* What a blank Sudoku's first step shows. */
+static void first_logits(float *out, size_t bytes, trm_engine *e, trm_halt halt) {
+    static const trm_sudoku blank;
+    static trm_task t;
+    trm_lane l;
+    trm_error err;
+    const int slot = 0;
+    trm_task_sudoku(&t, &blank, &(trm_policy){2, 1, halt});
+    assert_int_equal(trm_lane_start(&l, &t, e, slot, &err), 0);
+    assert_int_equal(trm_engine_step(e, &slot, 1, &err), 0);
+    memcpy(out, trm_engine_logits(e, slot), bytes);
+}
+
+static void test_only_checked_steps_are_short(void **state) {
+    (void)state;
+    enum { LOGITS = 81 * 11 };
+    static float checked[LOGITS], act[LOGITS], fixed[LOGITS], one[LOGITS];
+    trm_model *m;
+    trm_engine *e = start(&m, 0, 1);
+    first_logits(one, sizeof one, e, TRM_HALT_FIXED);
+    m->config.H_cycles = 2;
+    m->config.auto_H_cycles = 1;
+    first_logits(checked, sizeof one, e, TRM_HALT_AUTO);
+    first_logits(act, sizeof one, e, TRM_HALT_ACT);
+    first_logits(fixed, sizeof one, e, TRM_HALT_FIXED);
+    assert_memory_equal(checked, one, sizeof one);
+    assert_memory_not_equal(fixed, one, sizeof one);
+    assert_memory_equal(act, fixed, sizeof one);
+    trm_engine_free(e);
+    trm_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_model_that_is_sure_opens_nothing),
@@ -262,6 +294,7 @@ int main(void) {
         cmocka_unit_test(test_what_to_assume_is_waited_for),
         cmocka_unit_test(test_what_is_assumed_wrongly_is_dropped_at_once),
         cmocka_unit_test(test_an_attempt_goes_on_where_the_one_before_it_stopped),
+        cmocka_unit_test(test_only_checked_steps_are_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
