@@ -143,7 +143,8 @@ static int maze_text(trmp_puzzle *out, const char *s, size_t n, const char *at, 
     while (n > 0) {
         const char *end = flat ? NULL : memchr(s, '\n', n);
         size_t len = flat ? SIDE : end ? (size_t)(end - s) : n;
-        if (maze_row(out, s, len, at, p))
+        size_t cells = len - (len && s[len - 1] == '\r'); /* a form's lines, or Windows' */
+        if (maze_row(out, s, cells, at, p))
             return -1;
         len += end != NULL;
         s += len;

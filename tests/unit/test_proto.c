@@ -68,6 +68,18 @@ static void test_solutions_come_back_in_the_puzzles_shape(void **state) {
     comes_back(TRMP_MAZE, big);
 }
 
+static void test_lines_may_end_as_a_form_sends_them(void **state) {
+    (void)state;
+    trmp_request r;
+    trmp_problem p;
+    assert_int_equal(parse(&r, TRMP_MAZE, "{\"puzzle\":\"S #\\r\\n  G\\r\\n\"}", &p), 0);
+    assert_int_equal(r.puzzle->rows, 2);
+    assert_int_equal(r.puzzle->cols, 3);
+    assert_memory_equal(r.puzzle->cell, "S #  G", 6);
+    trmp_request_free(&r);
+    assert_int_equal(parse(&r, TRMP_MAZE, "{\"puzzle\":\"S\\r#\\n  G\"}", &p), -1);
+}
+
 static void test_options(void **state) {
     (void)state;
     trmp_request r;
@@ -148,6 +160,7 @@ static void test_openapi_is_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_solutions_come_back_in_the_puzzles_shape),
+        cmocka_unit_test(test_lines_may_end_as_a_form_sends_them),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_refusals_point_at_the_field),
         cmocka_unit_test(test_problems_are_json),
