@@ -11,8 +11,9 @@ static float least_belief(const trm_search *s) {
     return TRM_SEARCH_LEAST * powf(0.5f, (float)s->round);
 }
 
+/* A puzzle of few clues needs many assumptions, one after the other. */
 static int attempts_of(const trm_search *s) {
-    return 32 << (s->round < 8 ? s->round : 8);
+    return (32 + 8 * s->missing) << (s->round < 8 ? s->round : 8);
 }
 
 /* Stablemax (arXiv 2501.04697) over the digits, as the models are trained. */
@@ -88,6 +89,17 @@ int trm_search_cell(float best[10], const bool *known, const float *logits, floa
     return cell;
 }
 
+/* What the log of a likelihood becomes when an attempt has shown so much doubt: the doubt moves the
+ * odds, half as far as it says, for assumptions have been learned one at a time. Where several
+ * answers are sure to exist, a digit is right more often than it is believed in. */
+static float trusted(float likely, float unsat, bool several) {
+    if (!isfinite(unsat))
+        return likely;
+    float odds = logf(-expm1f(likely)) - likely; /* log of those against it */
+    float x = odds + 0.5f * unsat - (several ? 1.5f : 0);
+    return x > 0 ? -x - log1pf(expf(-x)) : -log1pf(expf(x));
+}
+
 void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const float *logits,
     const trm_sudoku_sym *back, float unsat) {
     trm_sudoku with = *puzzle;
@@ -101,8 +113,7 @@ void trm_search_branch(trm_search *s, int node, const trm_sudoku *puzzle, const 
         return;
     for (int d = 1; d <= 9; d++)
         sum += belief[d] > least ? belief[d] : 0;
-    /* Doubt counts twice: the searches' wrong assumptions outnumber the training's. */
-    float likely = (node < 0 ? 0 : s->node[node].likely) - 2 * log1pf(expf(unsat));
+    float likely = node < 0 ? 0 : trusted(s->node[node].likely, unsat, s->missing > 0);
     for (int d = 1; d <= 9; d++)
         if (belief[d] > least)
             add(s, node, back->cell[cell], back->digit[d], likely + logf(belief[d] / sum));

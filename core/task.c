@@ -24,6 +24,10 @@ static void begin(trm_task *t, trm_kind kind, const trm_policy *p) {
 void trm_task_sudoku(trm_task *t, const trm_sudoku *puzzle, const trm_policy *p) {
     begin(t, TRM_KIND_SUDOKU, p);
     t->puzzle.sudoku = t->answer.sudoku = *puzzle;
+    int clues = 0;
+    for (int i = 0; i < TRM_SUDOKU_CELLS; i++)
+        clues += puzzle->cell[i] != 0;
+    t->search.missing = clues < 17 ? 17 - clues : 0;
 }
 
 void trm_task_maze(trm_task *t, const trm_maze *maze, const trm_policy *p) {

@@ -5,9 +5,10 @@
  *     a generator seeded by the puzzle and k, so equal puzzles always get equal attempts;
  *   - a Sudoku attempt that ends unsolved leaves its logits, if the engine keeps them, as
  *     assumptions for further attempts: of the cell with the fewest digits in question, each
- *     digit as one more clue. The likeliest open assumption (the product of the model's beliefs
- *     on the way to it, and of its trust that there still is an answer) comes first. After 32
- *     attempts, then 64 and so on, or when none is left, the search begins again and takes digits
+ *     digit as one more clue. The likeliest open assumption comes first: its likelihood is the
+ *     model's belief in it times that of what it rests on, which the model's doubt that there
+ *     still is an answer has moved. After 32 attempts (and 8 for each clue short of 17), then
+ *     twice as many and so on, or when none is left, the search begins again and takes digits
  *     seriously that the model believes in less. Only the model reasons here: no code eliminates
  *     candidates, and the answer is checked against the puzzle as it was asked;
  *   - a Sudoku attempt that assumes one clue more than the attempt before it goes on from its
@@ -57,11 +58,12 @@ enum { TRM_SEARCH_NODES = 1536 };
 typedef struct trm_search {
     int nodes, open;
     int round, taken; /* searches begun before this one; attempts of this one */
+    int missing; /* clues the puzzle is short of 17: with fewer than that it has several answers */
     struct trm_assumption {
         int16_t parent;
         uint8_t cell;
         uint8_t digit : 7, open : 1; /* open: no attempt has been made at it */
-        float likely;                /* log of the product of beliefs, less the doubts on the way */
+        float likely;                /* log of the likelihood that it is right */
     } node[TRM_SEARCH_NODES];
 } trm_search;
 

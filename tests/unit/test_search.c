@@ -95,8 +95,48 @@ static void test_doubt_puts_what_rests_on_it_last(void **state) {
     trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
     int first = trm_search_take(&search);
     believe(9, 5, 1);
-    trm_search_branch(&search, first, &puzzle, logits, &same, 1);
+    trm_search_branch(&search, first, &puzzle, logits, &same, 4);
     assert_int_equal(search.node[trm_search_take(&search)].digit, 4);
+}
+
+/* A third of it at first, but below it the model is sure of an answer: its halves come before the
+ * other thirds. */
+static void test_what_is_trusted_is_followed(void **state) {
+    (void)state;
+    reset();
+    believe(7, 4, 1);
+    believe(7, 5, 1);
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    int first = trm_search_take(&search);
+    believe(9, 5, 1);
+    trm_search_branch(&search, first, &puzzle, logits, &same, -20);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(search.node[trm_search_take(&search)].parent, first);
+    assert_int_equal(search.node[trm_search_take(&search)].parent, -1);
+}
+
+/* Eight attempts more for each clue that a puzzle is short of 17. */
+static void test_few_clues_get_longer_rounds(void **state) {
+    (void)state;
+    static trm_task t;
+    for (int clues = 15; clues < 19; clues++) {
+        trm_sudoku few = {{0}};
+        for (int i = 0; i < clues; i++)
+            few.cell[i] = 1;
+        trm_task_sudoku(&t, &few, &(trm_policy){1, 1000, TRM_HALT_AUTO});
+        assert_int_equal(t.search.missing, clues < 17 ? 17 - clues : 0);
+    }
+    reset();
+    search.missing = 2;
+    trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+    for (int taken = 0; search.round == 0; taken++) {
+        assert_true(taken <= 32 + 2 * 8);
+        believe(7, 4, 1);
+        trm_search_branch(&search, -1, &puzzle, logits, &same, -INFINITY);
+        (void)trm_search_take(&search);
+        if (search.round)
+            assert_int_equal(taken, 32 + 2 * 8);
+    }
 }
 
 static void test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame(void **state) {
@@ -224,21 +264,21 @@ static void test_an_attempt_goes_on_where_the_one_before_it_stopped(void **state
     const trm_policy p = {2, 100, TRM_HALT_AUTO};
     trm_model *m;
     trm_lane root, next, stranger;
-    trm_engine *e = start(&m, -1000, 2);
     for (int way = 0; way < 4; way++) {
+        trm_engine *e = start(&m, way == 3 ? 1000 : -1000, 2);
         trm_task_sudoku(&task, &blank, &p);
         trm_task_sudoku(&other, &blank, &p);
         attempt(&root, &task, e, 0);
         if (way == 2)
             attempt(&stranger, &other, e, 0);
         attempt(&next, &task, e, way == 1);
-        if (way == 3) /* nine digits, all as likely: the second is nobody's child */
+        if (way == 3) /* the model doubts the first: the second is not its child */
             attempt(&next, &task, e, 0);
         assert_int_equal(task.search.node[next.node].parent, root.node);
         assert_int_equal(memcmp(&next.sym, &root.sym, sizeof root.sym) == 0, way == 0);
+        trm_engine_free(e);
+        trm_model_free(m);
     }
-    trm_engine_free(e);
-    trm_model_free(m);
 }
 
 /* The puzzle as it was asked has an answer, whatever the model thinks of it. */
@@ -287,6 +327,8 @@ int main(void) {
         cmocka_unit_test(test_clues_are_never_in_question),
         cmocka_unit_test(test_the_likeliest_comes_first_and_brings_all_it_rests_on),
         cmocka_unit_test(test_doubt_puts_what_rests_on_it_last),
+        cmocka_unit_test(test_what_is_trusted_is_followed),
+        cmocka_unit_test(test_few_clues_get_longer_rounds),
         cmocka_unit_test(test_an_image_s_beliefs_are_read_in_the_puzzle_s_frame),
         cmocka_unit_test(test_a_full_tree_takes_no_more),
         cmocka_unit_test(test_where_nothing_is_left_the_model_is_believed_less),
