@@ -175,28 +175,29 @@ static void test_a_step_of_more_cycles_is_as_good_as_two(void **state) {
     (void)state;
     static float want[SLOTS][LOGITS];
     const int all[SLOTS] = {3, 1, 0, 2, 4}, longer[2] = {1, 4};
-    for (const char *const *b = trm_backends(); *b; b++)
-        for (int k = 0; k < N_CONFIGS; k++) {
-            struct machine m = start(configs[k], *b, 1 + k % 2);
-            size_t n = 64 * (size_t)m.model->config.vocab_size;
-            for (int fresh = 1; fresh >= 0; fresh--) {
-                fill(m.engine);
-                step(&m, all, SLOTS);
-                if (!fresh)
-                    step(&m, longer, 2);
-                for (int s = 0; s < SLOTS; s++)
-                    memcpy(want[s], trm_engine_logits(m.engine, s), n * sizeof(float));
-                for (int i = 0; i < 2 && fresh; i++)
-                    trm_engine_cycles(m.engine, longer[i], 2 * m.model->config.H_cycles);
-                fill(m.engine);
-                for (int i = 0; i < 2 && !fresh; i++)
-                    trm_engine_cycles(m.engine, longer[i], 2 * m.model->config.H_cycles);
-                step(&m, all, SLOTS);
-                for (int s = 0; s < SLOTS; s++)
-                    close_to(*b, k, s, trm_engine_logits(m.engine, s), want[s], n);
-            }
-            stop(&m);
+    const char *best = trm_backends()[0];
+    for (int k = 0; k < N_CONFIGS; k++) {
+        struct machine m = start(configs[k], best, 1 + k % 2);
+        size_t n = 64 * (size_t)m.model->config.vocab_size;
+        int twice = 2 * m.model->config.H_cycles;
+        for (int fresh = 1; fresh >= 0; fresh--) {
+            fill(m.engine);
+            step(&m, all, SLOTS);
+            if (!fresh)
+                step(&m, longer, 2);
+            for (int s = 0; s < SLOTS; s++)
+                memcpy(want[s], trm_engine_logits(m.engine, s), n * sizeof(float));
+            for (int i = 0; i < 2 && fresh; i++)
+                trm_engine_cycles(m.engine, longer[i], twice);
+            fill(m.engine);
+            for (int i = 0; i < 2 && !fresh; i++)
+                trm_engine_cycles(m.engine, longer[i], twice);
+            step(&m, all, SLOTS);
+            for (int s = 0; s < SLOTS; s++)
+                close_to(best, k, s, trm_engine_logits(m.engine, s), want[s], n);
         }
+        stop(&m);
+    }
 }
 
 /* The latents stay: told the same again, a slot goes on as if nothing had been; told something
