@@ -9,7 +9,7 @@ import threading
 import unittest
 
 import truths
-from support import EXTREME, SANITIZED, TRM, Server, valid
+from support import SANITIZED, TRM, Server, valid
 
 PUZZLES = pathlib.Path(__file__).resolve().parents[1] / "data" / "puzzles"
 # Three steps of training: weights that are all but random.
@@ -46,7 +46,7 @@ class Truth(unittest.TestCase):
 
         def disturb():
             while not over.is_set():
-                s.post("/v1/sudoku", {"puzzles": [EXTREME, "." * 81], "halt": "fixed", "attempts": 4, "deadline_ms": 200})
+                s.post("/v1/sudoku", {"puzzles": ["." * 81, "1" + "." * 80], "deadline_ms": 200})
         t = threading.Thread(target=disturb)
         t.start()
         try:
