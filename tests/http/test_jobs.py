@@ -185,7 +185,7 @@ class Jobs(unittest.TestCase):
         self.start(*args)
         done = self.submit({"puzzle": NEWSPAPER})
         before = self.reaches(done, "done")
-        running = self.submit({"puzzles": [EXTREME] * 10 + [NEWSPAPER], "attempts": 8, "max_steps": 16,
+        running = self.submit({"puzzles": [EXTREME] * 10 + [NEWSPAPER], "attempts": 2, "max_steps": 16,
                                "halt": "fixed"})
         queued = self.submit({"puzzle": NEWSPAPER})
         self.reaches(running, "running")
