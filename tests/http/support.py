@@ -42,8 +42,23 @@ def variants(puzzle, n):
     return out
 
 
+COPIES = tempfile.TemporaryDirectory(prefix="trmd-models-")
+
+
 def shipped(kind):
-    return os.path.join(os.path.dirname(TESTS), "weights", kind + ".safetensors")
+    """Under a sanitizer a Sudoku step of 32 cycles would take seconds: its copy takes 3."""
+    path = os.path.join(os.path.dirname(TESTS), "weights", kind + ".safetensors")
+    if not SANITIZED or kind != "sudoku":
+        return path
+    copy = os.path.join(COPIES.name, kind + ".safetensors")
+    if not os.path.exists(copy):
+        with open(path, "rb") as f:
+            model = f.read()
+        short = re.sub(rb'(H_cycles\\":)32,', rb"\1 3,", model)
+        assert short != model and len(short) == len(model)
+        with open(copy, "wb") as f:
+            f.write(short)
+    return copy
 
 
 class Server:
