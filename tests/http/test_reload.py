@@ -8,9 +8,9 @@ import tempfile
 import threading
 import unittest
 
-from support import NEWSPAPER, SOLUTION, TRM, Server
+from support import NEWSPAPER, SOLUTION, TRM, Server, shipped
 
-SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights/sudoku.safetensors"
+SHIPPED = pathlib.Path(shipped("sudoku"))
 
 
 class Reload(unittest.TestCase):
