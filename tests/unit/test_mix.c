@@ -194,6 +194,27 @@ static void gradients_agree(const trm_model *m) {
     free(b);
 }
 
+/* Gates of up to some tens, where a sigmoid by tables ends; and what is no number stays none. */
+static void wide_gates_agree(trm_model *m, const int32_t *tokens) {
+    static float a[81 * 11], b[81 * 11];
+    size_t nan_at = 0;
+    for (int i = 0; i < m->layout.count; i++) {
+        const trm_param *p = &m->layout.param[i];
+        bool gates = p->role == TRM_W_GATE_UP || p->role == TRM_W_QKV;
+        for (int k = 0; gates && k < p->rows * p->cols; k++)
+            m->w[p->offset + (size_t)k] *= 8;
+        nan_at = gates ? p->offset : nan_at;
+    }
+    logits_of(a, m, tokens);
+    assert_true(logits_by("onednn-bf16", b, m, tokens));
+    double off = difference(a, b, 81 * 11);
+    print_message("  wide gates: %.4f\n", off);
+    assert_true(off < 5e-2);
+    m->w[nan_at] = NAN;
+    assert_true(logits_by("onednn-bf16", b, m, tokens));
+    assert_true(isnan(b[2]));
+}
+
 /* The kernels that take a layer of candidates whole, forth and back, at their own width and at any
  * other. */
 static void test_a_layer_in_one_kernel_is_that_layer(void **state) {
@@ -227,6 +248,7 @@ static void test_a_layer_in_one_kernel_is_that_layer(void **state) {
         print_message("hidden %d, inner %d: %.4f\n", width[k][0], width[k][1], off);
         assert_true(off < 5e-2);
         gradients_agree(m);
+        wide_gates_agree(m, tokens);
         trm_model_free(m);
     }
 }
