@@ -115,7 +115,7 @@ int trm_arc_task_parse(
     struct spot s = {place, err};
     memset(out, 0, sizeof *out);
     place[0] = 0;
-    json_t *v = json_loadb(json, size, JSON_REJECT_DUPLICATES, &je);
+    json_t *v = json_loadb(json, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (!v)
         return trm_fail(err, TRM_E_FORMAT, "line %d column %d: %s", je.line, je.column, je.text);
     int r = read_task(out, v, &s);

@@ -303,7 +303,7 @@ json_t *trmp_load(const char *body, size_t size, trmp_problem *p) {
     json_error_t je;
     if (scan(body, size, p))
         return NULL;
-    json_t *o = json_loadb(body, size, JSON_REJECT_DUPLICATES, &je);
+    json_t *o = json_loadb(body, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     if (!o) {
         (void)trmp_problem_set(p, 400, "not-json", NULL, "%s", je.text);
         p->line = je.line > 0 ? je.line : 1;

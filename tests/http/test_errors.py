@@ -44,6 +44,8 @@ class Errors(unittest.TestCase):
     def test_wrong_fields_are_pointed_at(self):
         p = NEWSPAPER
         self.problem([], 422, "invalid-request")
+        for scalar in ("5", "null", '"' + p + '"'):  # JSON all the same
+            self.problem(scalar, 422, "invalid-request", says="must be a JSON object")
         self.problem({}, 422, "invalid-request", says="missing")
         self.problem({"puzzle": p, "puzzles": [p]}, 422, "invalid-request", says="not both")
         self.problem({"puzzle": 5}, 422, "invalid-request", "/puzzle")

@@ -118,7 +118,8 @@ static void test_refusals_point_at_the_field(void **state) {
         {TRMP_SUDOKU, "{\"puzzle\":{}}", 422, "/puzzle"},
         {TRMP_SUDOKU, "{\"puzzle\":[[1]]}", 422, "/puzzle"},
         {TRMP_SUDOKU, "{\"max_steps\":101,\"puzzle\":\"\"}", 422, "/max_steps"},
-        {TRMP_SUDOKU, "null", 400, ""},
+        {TRMP_SUDOKU, "null", 422, ""},
+        {TRMP_SUDOKU, "\"", 400, ""},
         {TRMP_SUDOKU, "[{\"puzzle\":\"\"}]", 422, ""},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
