@@ -98,14 +98,17 @@ class Arc(unittest.TestCase):
         s = self.start()
         place = s.request("POST", "/v1/arc", task("crop", deadline_ms=500000), ASYNC)[1]["location"]
         self.assertTrue(s.until(lambda: s.metric("trmd_arc_turn_seconds_count") > 5))
+        beside = []
+        more = lambda: s.metric("trmd_arc_turn_seconds_count") - s.metric("trmd_step_seconds_count")
         for _ in range(10):
-            before = s.metric("trmd_arc_turn_seconds_count")
+            before = more()
             a = s.post("/v1/sudoku", {"puzzle": NEWSPAPER})[2]
             self.assertEqual(a["solution"], SOLUTION)
-            # Each of its steps waits for one turn at most; one more may be under way.
-            turns = s.metric("trmd_arc_turn_seconds_count") - before
-            if not SANITIZED:  # there a step takes as long as several turns, which get as much time
-                self.assertLessEqual(turns, s.metric("trmd_step_seconds_count") + 2)
+            beside.append(more() - before)
+        # Each of a puzzle's steps waits for one turn at most; one more may be under way, and on a
+        # busy machine many before and after the puzzle, hence the least.
+        if not SANITIZED:  # there a step takes as long as several turns, which get as much time
+            self.assertLessEqual(min(beside), 2)
         self.assertEqual(json.loads(s.request("DELETE", place)[2])["state"], "cancelled")
         self.assertTrue(s.until(lambda: s.metric("trmd_arc_tasks") == 0))
 
