@@ -83,55 +83,6 @@ static int write_answers(const struct eval *v, trm_error *err) {
     return TRM_OK;
 }
 
-/* --- running ----------------------------------------------------------------------------- */
-
-static int keep(struct eval *v, const trm_arc_task *t, const trm_arc_run *run, double seconds) {
-    trm_arc_progress p;
-    trm_arc_attempt a[TRM_ARC_ATTEMPTS];
-    json_t *list = json_array();
-    trm_arc_run_progress(run, &p);
-    for (int i = 0; i < t->tests; i++) {
-        trm_arc_run_answer(run, i, a);
-        (void)json_array_append_new(
-            list, json_pack("{s:o,s:o}", "attempt_1", cli_arc_grid_json(&a[0].grid), "attempt_2",
-                      cli_arc_grid_json(&a[1].grid)));
-    }
-    v->ran++;
-    v->steps += (double)p.steps;
-    v->reproduced += (double)p.reproduced / p.demonstrations;
-    (void)json_array_append_new(
-        v->results, json_pack("{s:s,s:I,s:f,s:i,s:i,s:i,s:i,s:i,s:f}", "task", t->name, "steps",
-                        (json_int_t)p.steps, "loss", p.loss, "demonstrations", p.demonstrations,
-                        "reproduced", p.reproduced, "held_out", p.held_out, "held_out_right",
-                        p.held_out_right, "votes", p.votes, "seconds", seconds));
-    return json_object_set_new(v->answers, t->name, list);
-}
-
-static int run_all(struct eval *v, trm_error *err) {
-    double began = cli_now();
-    int r = TRM_OK;
-    cli_progress_begin(&v->progress, "eval");
-    for (int i = 0; i < v->tasks.n && !r; i++) {
-        const trm_arc_task *t = &v->tasks.task[i];
-        trm_arc_run *run;
-        cli_progress_at(&v->progress, i, v->tasks.n, t->name);
-        if (json_object_get(v->answers, t->name))
-            continue;
-        double task_began = cli_now();
-        r = cli_arc_run(&run, v->model, t, &v->arc, NULL, NULL, err);
-        if (r)
-            break;
-        if (keep(v, t, run, cli_now() - task_began))
-            r = trm_fail(err, TRM_E_NOMEM, "out of memory for answers");
-        trm_arc_run_free(run);
-        if (!r)
-            r = write_answers(v, err);
-    }
-    cli_progress_end(&v->progress);
-    v->wall = cli_now() - began;
-    return r;
-}
-
 /* --- scoring ----------------------------------------------------------------------------- */
 
 static bool is_right(const json_t *answer, const char *attempt, const trm_arc_grid *want) {
@@ -163,14 +114,70 @@ static void score_task(struct score *s, const trm_arc_task *t, const json_t *ans
     s->pass2 += (double)either / known;
 }
 
+static json_t *share(double sum, int n) {
+    return n ? json_real(sum / n) : json_null();
+}
+
+/* --- running ----------------------------------------------------------------------------- */
+
+static int keep(struct eval *v, const trm_arc_task *t, const trm_arc_run *run, double seconds) {
+    trm_arc_progress p;
+    trm_arc_attempt a[TRM_ARC_ATTEMPTS];
+    json_t *list = json_array();
+    double sure = 0; /* the first attempts' shares of the votes */
+    trm_arc_run_progress(run, &p);
+    for (int i = 0; i < t->tests; i++) {
+        trm_arc_run_answer(run, i, a);
+        sure += a[0].share;
+        (void)json_array_append_new(
+            list, json_pack("{s:o,s:o}", "attempt_1", cli_arc_grid_json(&a[0].grid), "attempt_2",
+                      cli_arc_grid_json(&a[1].grid)));
+    }
+    v->ran++;
+    v->steps += (double)p.steps;
+    v->reproduced += (double)p.reproduced / p.demonstrations;
+    struct score s = {0};
+    score_task(&s, t, list);
+    (void)json_array_append_new(v->results,
+        json_pack("{s:s,s:I,s:f,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:f}", "task", t->name, "steps",
+            (json_int_t)p.steps, "loss", p.loss, "demonstrations", p.demonstrations, "reproduced",
+            p.reproduced, "held_out", p.held_out, "held_out_right", p.held_out_right, "votes",
+            p.votes, "share", share(sure, t->tests), "pass1", share(s.pass1, s.scored), "pass2",
+            share(s.pass2, s.scored), "seconds", seconds));
+    return json_object_set_new(v->answers, t->name, list);
+}
+
+static int run_all(struct eval *v, trm_error *err) {
+    double began = cli_now();
+    int r = TRM_OK;
+    cli_progress_begin(&v->progress, "eval");
+    for (int i = 0; i < v->tasks.n && !r; i++) {
+        const trm_arc_task *t = &v->tasks.task[i];
+        trm_arc_run *run;
+        cli_progress_at(&v->progress, i, v->tasks.n, t->name);
+        if (json_object_get(v->answers, t->name))
+            continue;
+        double task_began = cli_now();
+        r = cli_arc_run(&run, v->model, t, &v->arc, NULL, NULL, err);
+        if (r)
+            break;
+        if (keep(v, t, run, cli_now() - task_began))
+            r = trm_fail(err, TRM_E_NOMEM, "out of memory for answers");
+        trm_arc_run_free(run);
+        if (!r)
+            r = write_answers(v, err);
+    }
+    cli_progress_end(&v->progress);
+    v->wall = cli_now() - began;
+    return r;
+}
+
+/* --- reporting --------------------------------------------------------------------------- */
+
 static void add_up(struct score *s, const struct eval *v) {
     memset(s, 0, sizeof *s);
     for (int i = 0; i < v->tasks.n; i++)
         score_task(s, &v->tasks.task[i], json_object_get(v->answers, v->tasks.task[i].name));
-}
-
-static json_t *share(double sum, int n) {
-    return n ? json_real(sum / n) : json_null();
 }
 
 static int report_json(const cli_command *cmd, const struct eval *v, const struct score *s) {

@@ -86,6 +86,7 @@ class Arc(Case):
         got = self.json(*args, "--limit", 1)
         self.assertEqual((got["n"], got["ran"], got["scored"]), (1, 1, 0))
         self.assertIsNone(got["pass2"])
+        self.assertIsNone(got["tasks"][0]["pass2"])
         told = json.loads(out.read_text())
         self.assertEqual(list(told), ["a"])
         self.assertEqual(set(told["a"][0]), {"attempt_1", "attempt_2"})
@@ -98,6 +99,9 @@ class Arc(Case):
         self.assertEqual(got["pass1"], 0)
         self.assertEqual(got["pass2"], 0.5)
         self.assertEqual(got["solved"], 1)
+        ran = got["tasks"][0]
+        self.assertEqual((ran["task"], ran["pass1"], ran["pass2"]), ("b", 0, 0))
+        self.assertTrue(0 <= ran["share"] <= 1)
         self.assertEqual(list(json.loads(out.read_text())), ["a", "b"])
 
     def test_a_tasks_time_can_be_a_processors(self):
