@@ -138,6 +138,36 @@ void trm_arc_relation_turn(trm_arc_relation *r, int sym) {
     }
 }
 
+/* Is each colour of the output, turned by f, the same function of the input's there in all pairs?
+ */
+static bool follows(const trm_arc_frame *f, const trm_arc_pair *pairs, int n) {
+    int to[TRM_ARC_COLOURS];
+    for (int c = 0; c < TRM_ARC_COLOURS; c++)
+        to[c] = -1;
+    for (int i = 0; i < n; i++) {
+        const trm_arc_grid *in = &pairs[i].input;
+        trm_arc_grid out;
+        trm_arc_frame_apply(&out, f, &pairs[i].output);
+        if (out.rows != in->rows || out.cols != in->cols)
+            return false;
+        for (int k = 0; k < in->rows * in->cols; k++) {
+            int *c = &to[in->cell[k]];
+            if (*c >= 0 && *c != out.cell[k])
+                return false;
+            *c = out.cell[k];
+        }
+    }
+    return true;
+}
+
+int trm_arc_turned(const trm_arc_pair *pairs, int n) {
+    trm_arc_frame f;
+    trm_arc_frame_identity(&f);
+    while (f.sym < 8 && !follows(&f, pairs, n))
+        f.sym++;
+    return f.sym < 8 ? f.sym : 0;
+}
+
 /* --- votes ------------------------------------------------------------------------------- */
 
 int trm_arc_vote(trm_arc_votes *v, const trm_arc_grid *g, double confidence, trm_error *err) {

@@ -33,6 +33,7 @@ struct trm_arc_run {
     trm_arc_task task;
     trm_arc_options options;
     trm_arc_relation relation;
+    trm_arc_frame turned; /* what the task's outputs were turned by */
     trm_arc_frame *frame;
     int frames, held_out;
     trm_recipe recipe;
@@ -66,6 +67,18 @@ static void make_frames(trm_arc_run *r, uint64_t seed) {
         r->frame[i].sym = (uint8_t)(i % SYMMETRIES);
     }
     r->held_out = r->task.demos > 1 ? HELD_OUT : 0;
+}
+
+/* A task whose outputs are its inputs turned is learned with them turned back: the network cannot
+ * exchange rows and columns in the time it has, but sees at once that nothing, or colours alone,
+ * changed. Answers are turned again before they vote. */
+static void turn_outputs(trm_arc_run *r) {
+    trm_arc_frame_identity(&r->turned);
+    r->turned.sym = (uint8_t)trm_arc_turned(r->task.pair, r->task.demos);
+    for (int i = 0; i < r->task.demos; i++) {
+        const trm_arc_grid given = r->task.pair[i].output;
+        trm_arc_frame_apply(&r->task.pair[i].output, &r->turned, &given);
+    }
 }
 
 /* The most cells that any pair of the task takes. */
@@ -145,6 +158,7 @@ static int start(trm_arc_run *r, const trm_model *m, uint64_t seed, trm_error *e
         return trm_fail(err, TRM_E_NOMEM, "out of memory for an ARC run");
     make_frames(r, seed);
     make_recipe(r);
+    turn_outputs(r);
     trm_arc_relate(&r->relation, r->task.pair, r->task.demos);
     int e = make_engine(r, m, err);
     if (e)
@@ -392,6 +406,15 @@ static void load_items(trm_arc_run *r) {
     }
 }
 
+static int vote(
+    trm_arc_run *r, int test, const trm_arc_grid *answer, double confidence, trm_error *err) {
+    trm_arc_frame back;
+    trm_arc_grid given;
+    trm_arc_frame_inverse(&back, &r->turned);
+    trm_arc_frame_apply(&given, &back, answer);
+    return trm_arc_vote(&r->votes[test], &given, confidence, err);
+}
+
 static int settle(trm_arc_run *r, int i, trm_error *err) {
     trm_lesson *l = trm_class_lesson(r->class, i);
     trm_arc_progress *g = &r->progress;
@@ -410,8 +433,7 @@ static int settle(trm_arc_run *r, int i, trm_error *err) {
         g->predictions++;
         g->votes += valid;
         if (valid)
-            e = trm_arc_vote(
-                &r->votes[item % r->task.tests], &answer, 1 / (1 + exp(-(double)l->q[0])), err);
+            e = vote(r, item % r->task.tests, &answer, 1 / (1 + exp(-(double)l->q[0])), err);
     } else if (valid && trm_arc_grid_equal(&answer, &v.pair->output)) {
         r->right += item < r->task.demos;
         r->held_right += item >= r->task.demos;

@@ -113,6 +113,33 @@ static void test_frames_have_inverses(void **state) {
     }
 }
 
+static void test_outputs_that_are_inputs_turned_are_known(void **state) {
+    (void)state;
+    trm_rng rng;
+    trm_rng_seed(&rng, 11);
+    for (int sym = 0; sym < 8; sym++) {
+        trm_arc_pair pair[3];
+        trm_arc_frame f, colours, back;
+        trm_arc_frame_random(&colours, true, &rng);
+        colours.sym = 0;
+        trm_arc_frame_identity(&f);
+        f.sym = (uint8_t)sym;
+        trm_arc_frame_inverse(&back, &f);
+        for (int i = 0; i < 3; i++) {
+            trm_arc_grid other;
+            pair[i].input = random_grid(&rng, 4 + i, 6);
+            trm_arc_frame_apply(&other, &colours, &pair[i].input);
+            trm_arc_frame_apply(&pair[i].output, &back, &other);
+        }
+        assert_int_equal(trm_arc_turned(pair, 3), sym);
+        pair[1].output.cell[7] ^= 1; /* one cell that is none of them */
+        assert_int_equal(trm_arc_turned(pair, 3), 0);
+        pair[1].output.cell[7] ^= 1;
+        pair[2].output = random_grid(&rng, 2, 2);
+        assert_int_equal(trm_arc_turned(pair, 3), 0);
+    }
+}
+
 static trm_arc_relation_kind relate(
     trm_rng *rng, const int sizes[][4], int n, trm_arc_relation *out) {
     trm_arc_pair pair[4];
@@ -343,6 +370,7 @@ int main(void) {
         cmocka_unit_test(test_bad_tasks_name_the_place),
         cmocka_unit_test(test_tasks_are_read),
         cmocka_unit_test(test_frames_have_inverses),
+        cmocka_unit_test(test_outputs_that_are_inputs_turned_are_known),
         cmocka_unit_test(test_shapes_follow_the_demonstrations),
         cmocka_unit_test(test_what_is_drawn_is_read),
         cmocka_unit_test(test_rules_do_what_their_names_say),

@@ -80,13 +80,21 @@ static trm_arc_progress finish(trm_arc_run *r) {
     return p;
 }
 
-static void test_one_rule_is_learned_from_random_weights(void **state) {
-    (void)state;
-    trm_arc_pair pair[4], known[4];
-    trm_arc_task t, solved;
+/* The rule, its outputs turned by a symmetry. */
+static void learns(int sym) {
+    trm_arc_pair pair[4];
+    trm_arc_task t;
     trm_arc_attempt best[TRM_ARC_ATTEMPTS];
-    make_task(&t, pair, false);
-    make_task(&solved, known, true);
+    trm_arc_frame f;
+    make_task(&t, pair, true);
+    trm_arc_frame_identity(&f);
+    f.sym = (uint8_t)sym;
+    for (int i = 0; i < 4; i++) {
+        const trm_arc_grid upright = pair[i].output;
+        trm_arc_frame_apply(&pair[i].output, &f, &upright);
+    }
+    const trm_arc_grid right = pair[3].output;
+    pair[3].output.rows = 0;
     trm_model *m = small_model(1);
     trm_arc_run *r = start(m, &t, 1, 1200, 16);
     trm_arc_progress p = finish(r);
@@ -96,10 +104,21 @@ static void test_one_rule_is_learned_from_random_weights(void **state) {
     assert_int_equal(p.predictions, 16);
     assert_int_equal(p.predictions_wanted, 16);
     trm_arc_run_answer(r, 0, best);
-    assert_true(trm_arc_grid_equal(&best[0].grid, &known[3].output));
+    assert_true(trm_arc_grid_equal(&best[0].grid, &right));
     assert_true(best[0].votes > 0 && best[0].share > 0 && best[0].share <= 1);
     trm_arc_run_free(r);
     trm_model_free(m);
+}
+
+static void test_one_rule_is_learned_from_random_weights(void **state) {
+    (void)state;
+    learns(0);
+}
+
+static void test_a_rule_is_learned_in_outputs_that_are_turned(void **state) {
+    (void)state;
+    learns(1); /* a quarter */
+    learns(5);
 }
 
 static void test_equal_seeds_give_equal_answers(void **state) {
@@ -286,6 +305,7 @@ static void test_a_step_in_parts_is_the_same_step(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_rule_is_learned_from_random_weights),
+        cmocka_unit_test(test_a_rule_is_learned_in_outputs_that_are_turned),
         cmocka_unit_test(test_equal_seeds_give_equal_answers),
         cmocka_unit_test(test_the_caller_ends_training),
         cmocka_unit_test(test_outputs_of_unknown_size_get_the_full_canvas),
