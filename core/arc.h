@@ -47,8 +47,8 @@ bool trm_arc_expect(const trm_arc_relation *r, const trm_arc_grid *input, int *r
 /* The relation as it holds in a frame: sides exchanged where the symmetry does. */
 void trm_arc_relation_turn(trm_arc_relation *r, int sym);
 
-/* The symmetry, 0..7 and as given (0) first, under which the outputs of n >= 1 pairs are their inputs
- * with some colours put for others; 0 where there is none. */
+/* The symmetry, 0..7 and as given (0) first, under which the outputs of n >= 1 pairs are their
+ * inputs with some colours put for others; 0 where there is none. */
 int trm_arc_turned(const trm_arc_pair *pairs, int n);
 
 /* --- the canvas -------------------------------------------------------------------------- */
