@@ -138,8 +138,7 @@ void trm_arc_relation_turn(trm_arc_relation *r, int sym) {
     }
 }
 
-/* Is each colour of the output, turned by f, the same function of the input's there in all pairs?
- */
+/* Does the output's colour, turned by f, follow from the input's there, alike in all pairs? */
 static bool follows(const trm_arc_frame *f, const trm_arc_pair *pairs, int n) {
     int to[TRM_ARC_COLOURS];
     for (int c = 0; c < TRM_ARC_COLOURS; c++)
